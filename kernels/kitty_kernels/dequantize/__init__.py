@@ -1,0 +1,1 @@
+"""Packed pages back to numbers."""

@@ -1,0 +1,1 @@
+"""16-bit keys and values to packed 2-bit pages."""

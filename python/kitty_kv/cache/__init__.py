@@ -1,0 +1,1 @@
+"""The packed KV cache, without any model library: rows, pages, layers."""

@@ -1,0 +1,43 @@
+"""Every exception that Kitty KV raises on purpose.
+
+Each carries a stable ``code`` (snake_case, the same string on the TypeScript side) and ``details``, plain data for programs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class KittyKvError(Exception):
+    """Root of all errors raised on purpose.
+
+    Args:
+        message: one sentence: what was attempted, what was found, what to do.
+        code: stable machine-readable name; defaults to the class's own.
+        details: plain data (numbers, strings) behind the message.
+    """
+
+    default_code = "internal"
+
+    def __init__(self, message: str, *, code: str | None = None, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+        self.details = details or {}
+
+
+class ConfigError(KittyKvError, ValueError):
+    """An argument or a configuration value is wrong."""
+
+    default_code = "invalid_argument"
+
+
+class UnsupportedError(KittyKvError, NotImplementedError):
+    """A valid request that this version, model or device cannot serve."""
+
+    default_code = "unsupported"
+
+
+class CacheError(KittyKvError, RuntimeError):
+    """A cache was used in a way that its contents do not allow."""
+
+    default_code = "cache_error"

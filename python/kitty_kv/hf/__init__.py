@@ -1,0 +1,1 @@
+"""The Transformers plug-in; the only package that imports transformers."""

@@ -1,0 +1,67 @@
+"""Adds Kitty to Transformers' registries, and takes it out again."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from transformers import AttentionInterface, GenerationMixin
+from transformers.generation import configuration_utils
+from transformers.masking_utils import AttentionMaskInterface
+
+from ..config import KittyConfig
+from ..errors import ConfigError
+from .attention import kitty_attention, kitty_mask
+from .cache import ATTENTION_NAME, KittyCache
+
+_undo: list[Callable[[], None]] = []
+
+
+def install() -> None:
+    """Makes ``attn_implementation="kitty"`` and ``cache_implementation="kitty"`` known to Transformers; idempotent.
+
+    The stock library stays as it is on disk. Three registries get an entry, the list of cache implementations another, and
+    ``GenerationMixin._prepare_cache_for_generation`` is wrapped, since 4.53 builds caches without their ``cache_config``.
+    """
+    if _undo:
+        return
+    _register(AttentionInterface._global_mapping, kitty_attention)
+    _register(AttentionMaskInterface._global_mapping, kitty_mask)
+    _register(configuration_utils.CACHE_CONFIG_MAPPING, KittyConfig)
+    names = configuration_utils.ALL_CACHE_IMPLEMENTATIONS
+    names.append(ATTENTION_NAME)
+    _undo.append(lambda: names.remove(ATTENTION_NAME))
+    stock = GenerationMixin._prepare_cache_for_generation
+    GenerationMixin._prepare_cache_for_generation = _with_kitty(stock)
+    _undo.append(lambda: setattr(GenerationMixin, "_prepare_cache_for_generation", stock))
+
+
+def uninstall() -> None:
+    """Restores stock Transformers; does nothing when Kitty is not installed."""
+    while _undo:
+        _undo.pop()()
+
+
+def _register(registry: dict[str, Any], entry: Any) -> None:
+    registry[ATTENTION_NAME] = entry
+    _undo.append(lambda: registry.pop(ATTENTION_NAME))
+
+
+def _with_kitty(stock: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(stock)
+    def prepare(self: Any, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        if generation_config.cache_implementation != ATTENTION_NAME or generation_config.use_cache is False:
+            return stock(self, generation_config, model_kwargs, *args, **kwargs)
+        if model_kwargs.get("past_key_values") is not None:
+            raise ConfigError("Cannot generate: got both cache_implementation='kitty' and past_key_values; pass one of them.")
+        model_kwargs["past_key_values"] = KittyCache.for_model(self, config=_cache_config(generation_config.cache_config))
+        return None
+
+    return prepare
+
+
+def _cache_config(fields: Any) -> KittyConfig:
+    if isinstance(fields, KittyConfig):
+        return fields
+    return KittyConfig.from_dict({} if fields is None else fields)
