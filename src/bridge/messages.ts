@@ -1,0 +1,110 @@
+import { z } from "zod";
+
+const id = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, "must be 1 to 64 letters, digits, - or _");
+const count = z.number().int().nonnegative();
+const empty = z.object({});
+
+export const cacheConfigSchema = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
+
+export const kvCacheSchema = z.object({
+  preset: z.string().nullable(),
+  tokens: count,
+  packedBytes: count,
+  fullPrecisionBytes: count,
+  denseBytes: count,
+  compression: z.number(),
+});
+
+export const generationResultSchema = z.object({
+  text: z.string(),
+  finishReason: z.enum(["length", "stop", "cancelled"]),
+  promptTokens: count,
+  completionTokens: count,
+  timeToFirstTokenMs: z.number().nullable(),
+  tokensPerSecond: z.number().nullable(),
+  kvCache: kvCacheSchema,
+});
+
+const messageSchema = z.object({ role: z.enum(["system", "user", "assistant"]), content: z.string() });
+
+const generateOptionsSchema = z.strictObject({
+  maxNewTokens: z.number().int().positive(),
+  temperature: z.number().nonnegative(),
+  topK: z.number().int().positive().optional(),
+  topP: z.number().positive().max(1).optional(),
+  seed: z.number().int().optional(),
+  stop: z.array(z.string().min(1)).max(16),
+});
+
+const modelSchema = z.object({
+  name: z.string(),
+  path: z.string(),
+  contextLength: count,
+  vocabSize: count,
+  chatTemplate: z.boolean(),
+  dtype: z.string(),
+  device: z.string(),
+});
+
+/** Every method a worker answers: what goes in, what comes back. */
+export const METHODS = {
+  ping: {
+    params: empty,
+    result: z.object({ uptimeMs: z.number(), activeStreams: count, stepAgeMs: z.number().nullable() }),
+  },
+  openSession: {
+    params: z.strictObject({
+      session: id,
+      model: z.string().nullable(),
+      cache: cacheConfigSchema,
+      dtype: z.enum(["auto", "float32", "bfloat16", "float16"]),
+      device: z.string(),
+    }),
+    result: z.object({ session: id, model: modelSchema, cache: cacheConfigSchema }),
+  },
+  generate: {
+    params: z.strictObject({
+      session: id,
+      stream: id,
+      prompt: z.string().nullable(),
+      messages: z.array(messageSchema).nullable(),
+      options: generateOptionsSchema,
+      credit: z.number().int().positive(),
+    }),
+    result: empty,
+  },
+  credit: { params: z.strictObject({ stream: id, tokens: z.number().int().positive() }), result: empty },
+  cancel: { params: z.strictObject({ stream: id }), result: z.object({ cancelled: z.boolean() }) },
+  memory: { params: z.strictObject({ session: id }), result: kvCacheSchema },
+  closeSession: { params: z.strictObject({ session: id }), result: empty },
+  shutdown: { params: empty, result: empty },
+  "bench.echo": { params: z.strictObject({ payload: z.string() }), result: z.object({ payload: z.string() }) },
+  "bench.emit": {
+    params: z.strictObject({
+      stream: id,
+      events: count,
+      text: z.string(),
+      tokensPerSecond: z.number().positive().nullable(),
+    }),
+    result: empty,
+  },
+} as const;
+
+export type Method = keyof typeof METHODS;
+export type Params<M extends Method> = z.input<(typeof METHODS)[M]["params"]>;
+export type Result<M extends Method> = z.output<(typeof METHODS)[M]["result"]>;
+
+export const wireErrorSchema = z.object({
+  code: z.string().regex(/^[a-z][a-z0-9_]{0,63}$/),
+  message: z.string(),
+  details: z.record(z.string(), z.unknown()).optional(),
+});
+
+/** A long call's own reply is a ticket; its outcome follows in a "settled" event. */
+export const ticketSchema = z.strictObject({ ticket: z.number().int().nonnegative() });
+
+export type KvCacheMemory = z.output<typeof kvCacheSchema>;
+export type WireGenerationResult = z.output<typeof generationResultSchema>;
+export type ChatMessage = z.output<typeof messageSchema>;
+export type ModelDescription = z.output<typeof modelSchema>;
+export type CacheDescription = z.output<typeof cacheConfigSchema>;

@@ -1,0 +1,136 @@
+import type { GenerationListener, WorkerClient } from "../bridge/worker-client.js";
+import type { KvCacheMemory, WireGenerationResult } from "../bridge/messages.js";
+import type { KittyError } from "../errors.js";
+import { deferred } from "../util/deferred.js";
+
+/** How many tokens a worker may send ahead of the reader. */
+export const CREDIT_WINDOW_TOKENS = 256;
+const REFILL_TOKENS = CREDIT_WINDOW_TOKENS / 4;
+
+export interface GenerationChunk {
+  text: string;
+  /** How many new tokens this text stands for; a character of several tokens comes with its last one. */
+  tokens: number;
+}
+
+export interface GenerationResult {
+  text: string;
+  finishReason: "length" | "stop" | "cancelled";
+  usage: { promptTokens: number; completionTokens: number };
+  /** null when it was cancelled before its first token. */
+  timeToFirstTokenMs: number | null;
+  tokensPerSecond: number | null;
+  kvCache: KvCacheMemory;
+}
+
+/**
+ * Text as it is written. The worker stops when the reader is CREDIT_WINDOW_TOKENS behind.
+ * Leaving the loop early cancels the generation.
+ */
+export class GenerationStream implements AsyncIterable<GenerationChunk>, GenerationListener {
+  readonly #id: string;
+  readonly #client: WorkerClient;
+  readonly #result = deferred<GenerationResult>();
+  readonly #chunks: GenerationChunk[] = [];
+  #wakeReader: (() => void) | undefined;
+  #readTokens = 0;
+  #isDraining = false;
+  #isCancelled = false;
+  #isEnded = false;
+  #error: KittyError | undefined;
+
+  constructor(id: string, client: WorkerClient) {
+    this.#id = id;
+    this.#client = client;
+    // Whoever only iterates gets the error there.
+    this.#result.promise.catch(() => undefined);
+  }
+
+  /** Whether `cancel` was asked for, by whatever way. */
+  get isCancelled(): boolean {
+    return this.#isCancelled;
+  }
+
+  /** Waits for the end; what nobody iterates is read and kept in the meantime. */
+  result(): Promise<GenerationResult> {
+    this.#isDraining = true;
+    this.#refill();
+    return this.#result.promise;
+  }
+
+  /** Stops within one decode step; iteration ends at once, and `result()` has the text up to there. */
+  async cancel(): Promise<void> {
+    if (!this.#isCancelled && !this.#isEnded) {
+      this.#isCancelled = true;
+      this.#wakeReader?.();
+      this.#tell(this.#client.cancel(this.#id));
+    }
+    await this.ended();
+  }
+
+  /** Resolves when the worker is done with it, well or not. */
+  async ended(): Promise<void> {
+    await this.#result.promise.catch(() => undefined);
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<GenerationChunk, undefined> {
+    return {
+      next: () => this.#next(),
+      return: async () => {
+        await this.cancel();
+        return { done: true, value: undefined };
+      },
+    };
+  }
+
+  onTokens = (text: string, tokens: number): void => {
+    this.#chunks.push({ text, tokens });
+    if (this.#isDraining) {
+      this.#readTokens += tokens;
+      this.#refill();
+    }
+    this.#wakeReader?.();
+  };
+
+  onResult = ({ promptTokens, completionTokens, ...rest }: WireGenerationResult): void => {
+    this.#isEnded = true;
+    this.#result.resolve({ ...rest, usage: { promptTokens, completionTokens } });
+    this.#wakeReader?.();
+  };
+
+  onError = (error: KittyError): void => {
+    this.#isEnded = true;
+    this.#error = error;
+    this.#result.reject(error);
+    this.#wakeReader?.();
+  };
+
+  async #next(): Promise<IteratorResult<GenerationChunk, undefined>> {
+    while (!this.#isCancelled) {
+      const chunk = this.#chunks.shift();
+      if (chunk !== undefined) {
+        if (!this.#isDraining) this.#readTokens += chunk.tokens;
+        this.#refill();
+        return { done: false, value: chunk };
+      }
+      if (this.#error !== undefined) throw this.#error;
+      if (this.#isEnded) break;
+      await new Promise<void>((resolve) => (this.#wakeReader = resolve));
+      this.#wakeReader = undefined;
+    }
+    return { done: true, value: undefined };
+  }
+
+  #refill(): void {
+    if (this.#readTokens < REFILL_TOKENS || this.#isEnded || this.#isCancelled) return;
+    this.#tell(this.#client.credit(this.#id, this.#readTokens));
+    this.#readTokens = 0;
+  }
+
+  /** A message that fails leaves the worker not knowing what we want, so the stream fails with it. */
+  #tell(message: Promise<unknown>): void {
+    message.catch((error: unknown) => {
+      if (!this.#isEnded) this.onError(error as KittyError);
+    });
+  }
+}

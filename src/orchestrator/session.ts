@@ -1,0 +1,91 @@
+import type { CacheDescription, ChatMessage, KvCacheMemory, ModelDescription } from "../bridge/messages.js";
+import type { WorkerClient } from "../bridge/worker-client.js";
+import { WorkerExitedError } from "../errors.js";
+import { checkGenerateInput, checkGenerateOptions, type GenerateOptions } from "./generate-input.js";
+import { CREDIT_WINDOW_TOKENS, GenerationStream } from "./generation-stream.js";
+
+export interface SessionInfo {
+  id: string;
+  model: ModelDescription;
+  /** The cache's whole configuration, as the worker resolved it. */
+  cache: CacheDescription;
+}
+
+/** One conversation with one model: its tokens and their KV cache stay in the worker between generations. */
+export class Session implements AsyncDisposable {
+  readonly id: string;
+  readonly model: ModelDescription;
+  readonly cache: CacheDescription;
+  readonly #client: WorkerClient;
+  readonly #onClose: () => void;
+  #previous: GenerationStream | undefined;
+  #streamCount = 0;
+  #closing: Promise<void> | undefined;
+
+  constructor(info: SessionInfo, client: WorkerClient, onClose: () => void) {
+    this.id = info.id;
+    this.model = info.model;
+    this.cache = info.cache;
+    this.#client = client;
+    this.#onClose = onClose;
+  }
+
+  /**
+   * Goes on from a text, appended as it is, or from the turns of a conversation.
+   * @throws ConfigError at once for wrong input; what goes wrong later comes from the stream
+   * @example for await (const chunk of session.generate("Once upon a time")) process.stdout.write(chunk.text);
+   */
+  generate(input: string | readonly ChatMessage[], options: GenerateOptions = {}): GenerationStream {
+    const { signal, ...sampling } = options;
+    const checkedOptions = checkGenerateOptions(sampling);
+    const checkedInput = checkGenerateInput(input);
+    const id = `${this.id}-${String(++this.#streamCount)}`;
+    const stream = new GenerationStream(id, this.#client);
+    const params = { session: this.id, stream: id, ...checkedInput, options: checkedOptions, credit: CREDIT_WINDOW_TOKENS };
+    void this.#start(stream, params, this.#previous, signal);
+    this.#previous = stream;
+    return stream;
+  }
+
+  /** What the session's KV cache holds now. */
+  memory(options: { signal?: AbortSignal } = {}): Promise<KvCacheMemory> {
+    return this.#client.memory(this.id, options);
+  }
+
+  /** Cancels what runs and frees the cache; does nothing when the worker is gone or it was closed before. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #start(
+    stream: GenerationStream,
+    params: Parameters<WorkerClient["generate"]>[0],
+    previous: GenerationStream | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    // One that was given up holds the session until its last step is done; the new one need not fail for that.
+    if (previous?.isCancelled === true) await previous.ended();
+    const started = this.#client.generate(params, stream);
+    const cancel = (): void => void stream.cancel();
+    if (signal?.aborted === true) cancel();
+    signal?.addEventListener("abort", cancel, { once: true });
+    await started;
+    await stream.ended();
+    signal?.removeEventListener("abort", cancel);
+  }
+
+  async #close(): Promise<void> {
+    this.#onClose();
+    try {
+      await this.#client.closeSession(this.id);
+    } catch (error) {
+      // A worker that is gone has freed everything already.
+      if (!(error instanceof WorkerExitedError)) throw error;
+    }
+  }
+}

@@ -1,0 +1,74 @@
+import { abortable } from "../bridge/abortable.js";
+import type { WorkerClient } from "../bridge/worker-client.js";
+import { cacheSchema, type CacheInput, type Config } from "../config/schema.js";
+import { validate } from "../config/validate.js";
+import { KittyError } from "../errors.js";
+import { Session } from "./session.js";
+import type { WorkerSlot } from "./worker-slot.js";
+
+export interface OpenSessionOptions {
+  /** A model's folder or hub id; null is the bundled model. @default the configuration's */
+  model?: string | null | undefined;
+  /** With `preset` it stands alone; without, it changes single fields of the configuration's cache. */
+  cache?: CacheInput | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** The open sessions of one Kitty; any number at once in one worker. */
+export class Sessions {
+  readonly #slot: WorkerSlot;
+  readonly #config: Config;
+  readonly #open = new Set<Session>();
+  #count = 0;
+  #isClosed = false;
+
+  constructor(slot: WorkerSlot, config: Config) {
+    this.#slot = slot;
+    this.#config = config;
+  }
+
+  /**
+   * Loads the model where needed and makes an empty cache for it.
+   * @throws ConfigError, NotFoundError (no such model), CancelledError, WorkerExitedError
+   */
+  async open(options: OpenSessionOptions = {}): Promise<Session> {
+    const cache = this.#resolveCache(options.cache);
+    if (this.#isClosed) throw new KittyError("Cannot open a session: this Kitty is closed, start a new one", { code: "closed" });
+    const client = await this.#slot.worker(options.signal);
+    const { device, dtype, stepTimeoutMs } = this.#config.worker;
+    const params = {
+      session: `s${String(++this.#count)}`,
+      model: options.model === undefined ? this.#config.model : options.model,
+      cache,
+      dtype,
+      device,
+    };
+    const opening = client.openSession(params, { timeoutMs: stepTimeoutMs });
+    const { session: id, model, cache: resolved } = await abortable(opening, options.signal, "open a session").catch(
+      (error: unknown) => {
+        closeLater(opening, client, params.session);
+        throw error;
+      },
+    );
+    const session: Session = new Session({ id, model, cache: resolved }, client, () => this.#open.delete(session));
+    this.#open.add(session);
+    return session;
+  }
+
+  /** Closes all of them, for good. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await Promise.all([...this.#open].map((session) => session.close()));
+  }
+
+  #resolveCache(input: CacheInput | undefined): Record<string, string | number> {
+    const cache = validate(cacheSchema, input ?? {}, { attempt: "open a session" });
+    const merged = cache.preset === undefined ? { ...this.#config.cache, ...cache } : cache;
+    return Object.fromEntries(Object.entries(merged).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])));
+  }
+}
+
+/** The worker goes on opening a session that nobody waits for any more; it must not keep it. */
+function closeLater(opening: Promise<unknown>, client: WorkerClient, session: string): void {
+  opening.then(() => client.closeSession(session)).catch(() => undefined);
+}
