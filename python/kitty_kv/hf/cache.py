@@ -22,7 +22,7 @@ class KittyCache(Cache):
     """A 2-bit KV cache for one batch of sequences of any lengths.
 
     With ``attn_implementation="kitty"`` attention reads the pages and padding never enters the cache. With a stock attention
-    function the whole cache is dequantized at every step, which is slower, and padded batches are refused.
+    function the whole cache is dequantized at every step, which is slower, and ``generate()`` refuses padded batches.
 
     Args:
         model_config: the model's (text) config.

@@ -11,7 +11,7 @@ from transformers.generation import configuration_utils
 from transformers.masking_utils import AttentionMaskInterface
 
 from ..config import KittyConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, UnsupportedError
 from .attention import kitty_attention, kitty_mask
 from .cache import ATTENTION_NAME, KittyCache
 
@@ -51,12 +51,15 @@ def _register(registry: dict[str, Any], entry: Any) -> None:
 def _with_kitty(stock: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(stock)
     def prepare(self: Any, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        if generation_config.cache_implementation != ATTENTION_NAME or generation_config.use_cache is False:
-            return stock(self, generation_config, model_kwargs, *args, **kwargs)
-        if model_kwargs.get("past_key_values") is not None:
+        wants_kitty = generation_config.cache_implementation == ATTENTION_NAME and generation_config.use_cache is not False
+        if wants_kitty and model_kwargs.get("past_key_values") is not None:
             raise ConfigError("Cannot generate: got both cache_implementation='kitty' and past_key_values; pass one of them.")
-        model_kwargs["past_key_values"] = KittyCache.for_model(self, config=_cache_config(generation_config.cache_config))
-        return None
+        if wants_kitty:
+            config = _cache_config(generation_config.cache_config)
+            model_kwargs["past_key_values"] = KittyCache.for_model(self, config=config)
+        else:
+            stock(self, generation_config, model_kwargs, *args, **kwargs)
+        _check_padding(self, model_kwargs)
 
     return prepare
 
@@ -65,3 +68,16 @@ def _cache_config(fields: Any) -> KittyConfig:
     if isinstance(fields, KittyConfig):
         return fields
     return KittyConfig.from_dict({} if fields is None else fields)
+
+
+def _check_padding(model: Any, model_kwargs: dict[str, Any]) -> None:
+    """Stock attention never shows the cache its mask, so padding would be cached as if it were text."""
+    attention = model.config.get_text_config()._attn_implementation
+    if attention == ATTENTION_NAME or not isinstance(model_kwargs.get("past_key_values"), KittyCache):
+        return
+    mask = model_kwargs.get("attention_mask")
+    if mask is not None and not bool(mask.all()):
+        raise UnsupportedError(
+            f"Cannot generate from a padded batch with a Kitty cache under attn_implementation={attention!r}: load the model "
+            "with attn_implementation='kitty', which leaves padding out of the cache."
+        )

@@ -1,0 +1,214 @@
+"""The plug-in in stock ``generate()`` on Transformers 4.53.2, tiny random models of the real classes."""
+
+from __future__ import annotations
+
+import kitty_kv
+import pytest
+import torch
+from kitty_kv import PRESETS, CacheError, ConfigError, KittyCache, KittyConfig, UnsupportedError
+from transformers import DynamicCache, GenerationMixin
+from transformers.generation import configuration_utils
+from transformers.masking_utils import AttentionMaskInterface
+from transformers.modeling_utils import AttentionInterface
+
+GREEDY = {"do_sample": False, "max_new_tokens": 24}
+
+
+def prompt(length: int, seed: int = 0, rows: int = 1) -> torch.Tensor:
+    return torch.randint(3, 96, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_fp16_preset_writes_the_same_tokens_as_the_stock_cache(make_model, family, dtype, rows):
+    ids = prompt(150, rows=rows)
+    stock = make_model(family, "sdpa", dtype).generate(ids, past_key_values=DynamicCache(), **GREEDY)
+    ours = make_model(family, "kitty", dtype).generate(
+        ids, cache_implementation="kitty", cache_config={"preset": "fp16"}, **GREEDY
+    )
+    assert torch.equal(stock, ours)
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_left_padded_batch_writes_what_each_row_writes_alone(make_model, preset):
+    model = make_model()
+    lengths = [330, 40, 171]
+    rows = [prompt(length, seed=length)[0] for length in lengths]
+    ids = torch.zeros(3, 330, dtype=torch.long)
+    mask = torch.zeros(3, 330, dtype=torch.long)
+    for row, tokens in enumerate(rows):
+        ids[row, -len(tokens) :], mask[row, -len(tokens) :] = tokens, 1
+    cache = KittyCache.for_model(model, preset=preset)
+    batch = model.generate(ids, attention_mask=mask, past_key_values=cache, **GREEDY)
+    assert cache.lengths == [length + 23 for length in lengths]
+    for row, tokens in enumerate(rows):
+        alone = model.generate(tokens[None], past_key_values=KittyCache.for_model(model, preset=preset), **GREEDY)
+        assert batch[row, 330:].tolist() == alone[0, len(tokens) :].tolist()
+
+
+@pytest.mark.parametrize("preset", ["fp16", "kitty-pro"])
+def test_second_turn_continues_from_the_cache(make_model, preset):
+    model = make_model()
+    cache = KittyCache.for_model(model, preset=preset)
+    first = model.generate(prompt(200), past_key_values=cache, **GREEDY)
+    second_ids = torch.cat((first, prompt(90, seed=9)), 1)
+    second = model.generate(second_ids, past_key_values=cache, **GREEDY)
+    assert cache.lengths == [200 + 24 + 90 + 23]
+    if preset == "fp16":
+        assert torch.equal(second, model.generate(second_ids, past_key_values=DynamicCache(), **GREEDY))
+    # The same pieces by hand, through forward calls alone.
+    by_hand = KittyCache.for_model(model, preset=preset)
+    with torch.inference_mode():
+        model(first[:, :200], past_key_values=by_hand)
+        for t in range(200, 223):
+            model(first[:, t : t + 1], past_key_values=by_hand)
+        logits = model(second_ids[:, 223:], past_key_values=by_hand).logits
+    assert logits[0, -1].argmax() == second[0, second_ids.shape[1]]
+
+
+def test_a_prefill_sees_its_own_tokens_in_full_precision(make_model):
+    model = make_model()
+    ids = prompt(600)
+    with torch.inference_mode():
+        plain = model(ids, use_cache=False).logits
+        cached = model(ids, past_key_values=KittyCache.for_model(model)).logits
+    assert torch.equal(plain, cached)
+
+
+def test_later_calls_see_what_the_cache_holds(make_model):
+    model = make_model(num_hidden_layers=1)
+    ids = prompt(301)
+    cache, stock = KittyCache.for_model(model, preset="kivi-2"), DynamicCache()
+    with torch.inference_mode():
+        model(ids[:, :300], past_key_values=cache)
+        model(ids[:, :300], past_key_values=stock)
+        k, v = cache.dequantize(0)
+        assert not torch.allclose(k, stock.key_cache[0], atol=1e-2)
+        stock.key_cache[0], stock.value_cache[0] = k, v
+        got = model(ids[:, 300:], past_key_values=cache).logits
+        want = model(ids[:, 300:], past_key_values=stock).logits
+    torch.testing.assert_close(got, want, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_stock_attention_works_through_dequantization_and_says_so(make_model, attention):
+    ids = prompt(300)
+    kitty = make_model("qwen3", "kitty")
+    want = kitty.generate(ids, past_key_values=KittyCache.for_model(kitty), **GREEDY)
+    stock = make_model("qwen3", attention)
+    kitty_kv.hf.warn_once.warn_once.cache_clear()
+    with pytest.warns(UserWarning, match="dequantizes everything at every step"):
+        got = stock.generate(ids, past_key_values=KittyCache.for_model(stock), **GREEDY)
+    assert torch.equal(got, want)
+
+
+def test_stock_attention_refuses_padding_rather_than_caching_it(make_model):
+    model = make_model("qwen3", "sdpa")
+    ids, mask = prompt(20, rows=2), torch.ones(2, 20, dtype=torch.long)
+    mask[0, :5] = 0
+    with pytest.raises(UnsupportedError, match="padded"):
+        model.generate(ids, attention_mask=mask, past_key_values=KittyCache.for_model(model), **GREEDY)
+
+
+def test_beam_search_reorders_rows_as_the_stock_cache_does(make_model):
+    ids = prompt(140)
+    options = {"num_beams": 3, "max_new_tokens": 12, "do_sample": False}
+    want = make_model("qwen3", "sdpa").generate(ids, **options)
+    model = make_model()
+    got = model.generate(ids, cache_implementation="kitty", cache_config={"preset": "fp16"}, **options)
+    assert torch.equal(got, want)
+
+
+def test_memory_of_a_2048_token_sequence_is_the_layouts_arithmetic(make_model):
+    model = make_model(head_dim=128, num_hidden_layers=2)
+    cache = KittyCache.for_model(model, preset="kitty-pro")
+    with torch.inference_mode():
+        model(prompt(2048), past_key_values=cache)
+    heads = 2 * 2
+    packed = heads * (15 * (4096 + 1024 + 32 + 512) + 14 * (4096 + 512))
+    full = heads * 128 * 2 * ((32 + 96) + (32 + 224))
+    dense = heads * 2048 * 128 * 2 * 2
+    assert cache.memory() == {
+        "tokens": 2048,
+        "packed_bytes": packed,
+        "full_precision_bytes": full,
+        "dense_bytes": dense,
+        "compression": dense / (packed + full),
+    }
+    cache.reset()
+    assert cache.memory()["tokens"] == 0
+    assert cache.memory()["packed_bytes"] == 0
+
+
+def test_uninstall_restores_stock_transformers():
+    registries = (
+        AttentionInterface._global_mapping,
+        AttentionMaskInterface._global_mapping,
+        configuration_utils.CACHE_CONFIG_MAPPING,
+    )
+    before = [dict(registry) for registry in registries]
+    names = list(configuration_utils.ALL_CACHE_IMPLEMENTATIONS)
+    stock = GenerationMixin._prepare_cache_for_generation
+    kitty_kv.install()
+    kitty_kv.install()
+    assert all("kitty" in registry for registry in registries)
+    kitty_kv.uninstall()
+    kitty_kv.uninstall()
+    assert [dict(registry) for registry in registries] == before
+    assert names == configuration_utils.ALL_CACHE_IMPLEMENTATIONS
+    assert GenerationMixin._prepare_cache_for_generation is stock
+
+
+def test_generate_refuses_wrong_cache_configs(make_model):
+    model = make_model()
+    with pytest.raises(ConfigError, match="did you mean 'preset'"):
+        model.generate(prompt(4), cache_implementation="kitty", cache_config={"prest": "kitty"}, **GREEDY)
+    with pytest.raises(ConfigError, match="did you mean 'kitty-pro'"):
+        model.generate(prompt(4), cache_implementation="kitty", cache_config={"preset": "kitty-por"}, **GREEDY)
+    with pytest.raises(ConfigError, match="pass one of them"):
+        KittyCache.for_model(model, preset="kitty", config=KittyConfig())
+
+
+def test_wrong_use_of_a_cache_is_refused(make_model):
+    model = make_model()
+    cache = KittyCache.for_model(model)
+    with torch.inference_mode():
+        model(prompt(10, rows=2), past_key_values=cache)
+        with pytest.raises(CacheError, match="got 1 rows"):
+            model(prompt(1), past_key_values=cache)
+        with pytest.raises(CacheError, match="covers 4 positions"):
+            model(prompt(1, rows=2), past_key_values=cache, attention_mask=torch.tensor([[0, 1, 1, 1]] * 2))
+        mask = torch.ones(2, 11, dtype=torch.long)
+        mask[0, 0] = 0
+        with pytest.raises(CacheError, match="pass the same mask"):
+            model(prompt(1, rows=2), past_key_values=cache, attention_mask=mask)
+    with pytest.raises(UnsupportedError, match="crop"):
+        cache.crop(5)
+
+
+def test_layers_that_are_not_full_attention_are_refused_by_name(make_model):
+    model = make_model()
+    model.config.layer_types = ["full_attention", "sliding_attention", "full_attention"]
+    with pytest.raises(UnsupportedError, match="sliding_attention"):
+        KittyCache.for_model(model)
+
+
+def test_a_forward_pass_that_failed_half_way_is_noticed(make_model):
+    model = make_model()
+    cache = KittyCache.for_model(model)
+    cache.layers[0].append(*torch.randn(2, 1, 2, 5, 64))
+    with torch.inference_mode(), pytest.raises(CacheError, match="half-way"):
+        model(prompt(1), past_key_values=cache)
+
+
+def test_padding_without_any_cache_gives_finite_logits_and_the_rows_own(make_model):
+    model = make_model()
+    ids, mask = prompt(20, rows=2), torch.ones(2, 20, dtype=torch.long)
+    mask[0, :8] = 0
+    positions = (mask.cumsum(1) - 1).clamp_min(0)
+    with torch.inference_mode():
+        logits = model(ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+        alone = model(ids[:1, 8:], use_cache=False).logits
+    assert logits.isfinite().all()
+    torch.testing.assert_close(logits[0, 8:], alone[0], atol=1e-4, rtol=1e-4)
