@@ -1,0 +1,19 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  resolve: {
+    alias: { "kitty-kv": fileURLToPath(new URL("src/index.ts", import.meta.url)) },
+  },
+  test: {
+    include: ["test/{src,e2e,scripts}/**/*.test.ts", "examples/**/*.test.ts"],
+    // Real Python workers load torch; on a busy machine of two cores that takes its time.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    teardownTimeout: 20_000,
+    pool: "forks",
+    maxWorkers: 2,
+    // Programs the tests start must not colour their output because of who runs the tests.
+    env: { NO_COLOR: "1", FORCE_COLOR: "" },
+  },
+});
