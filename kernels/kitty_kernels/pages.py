@@ -1,14 +1,15 @@
 """What a packed page looks like in memory: the types that every operation shares.
 
 Legend: B batch, HQ/HKV query/KV heads, N pages in a pool, P pages of a row, PAGE tokens of a page, D head_dim,
-DB boosted channels, S new tokens, T cached tokens. A word is 16 bits holding eight 2-bit fields, field f at bits 2f and 2f+1:
+DB boosted channels, S new tokens, T cached tokens. A word is 16 bits holding eight 2-bit fields, field f at bits 2f
+and 2f+1:
 
     word   f7 f6 f5 f4 f3 f2 f1 f0        codes 3 2 1 0 0 0 0 0 in f0.. -> 00 00 00 00 00 01 10 11 -> 0x001B
 
-Keys: field f of word (i, d) is the code of token ``i + (PAGE/8) f`` and channel d, so the words of neighbouring channels are
-neighbours. Values: field f of word (i, t) is the code of channel ``i + (D/8) f`` and token t. Words are kept as int16 because
-torch has no arithmetic on uint16; only their bits count. A 4-bit key code is two 2-bit planes: ``low`` of all channels and ``high`` of
-the boosted ones, compacted in the order of ``channels``.
+Keys: field f of word (i, d) is the code of token ``i + (PAGE/8) f`` and channel d, so the words of neighbouring
+channels are neighbours. Values: field f of word (i, t) is the code of channel ``i + (D/8) f`` and token t. Words are
+kept as int16 because torch has no arithmetic on uint16; only their bits count. A 4-bit key code is two 2-bit planes:
+``low`` of all channels and ``high`` of the boosted ones, compacted in the order of ``channels``.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class PackedValues(NamedTuple):
 class CacheView(NamedTuple):
     """One layer's cache as the attention operations read it; the first ``B`` dimension is the row.
 
-    A row holds, in token order: sinks, then the pages its tables name, then its tail. Keys and values flush at different times,
-    so each has its own table and tail. Counts are real tokens; what lies beyond a count is never read.
+    A row holds, in token order: sinks, then the pages its tables name, then its tail. Keys and values flush at
+    different times, so each has its own table and tail. Counts are real tokens; what lies beyond a count is never read.
     """
 
     sink_keys: torch.Tensor  # 16-bit [B, HKV, SINK, D]
@@ -62,7 +63,7 @@ class CacheView(NamedTuple):
 
 
 def key_page_bytes(page_size: int, head_dim: int, boosted: int) -> int:
-    """Bytes of one KV head's packed key page: two planes, one index byte a boosted channel, scale and minimum a channel."""
+    """Bytes of one head's packed key page: two planes, an index byte a boosted channel, scale and minimum a channel."""
     planes = page_size * BITS_PER_FIELD * (head_dim + boosted) // 8
     return planes + boosted + 2 * 2 * head_dim
 

@@ -74,9 +74,7 @@ class KittyConfig:
             ConfigError: ``fields`` is not a dict, or a key or value is wrong.
         """
         if not isinstance(fields, dict):
-            raise ConfigError(
-                f"Cannot read the cache config: want a dict of fields, got {type(fields).__name__}."
-            )
+            raise ConfigError(f"Cannot read the cache config: want a dict of fields, got {type(fields).__name__}.")
         known = [field.name for field in dataclasses.fields(cls)]
         for key in fields:
             if key not in known:

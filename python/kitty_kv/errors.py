@@ -1,6 +1,6 @@
 """Every exception that Kitty KV raises on purpose.
 
-Each carries a stable ``code`` (snake_case, the same string on the TypeScript side) and ``details``, plain data for programs.
+Each carries a stable ``code`` (snake_case, the same on the TypeScript side) and ``details``, plain data for programs.
 """
 
 from __future__ import annotations

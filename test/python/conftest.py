@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import kitty_kv
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+
+import kitty_kv
 
 SIZES = {
     "vocab_size": 96,
@@ -34,7 +35,9 @@ def installed() -> Iterator[None]:
 
 @pytest.fixture
 def make_model(installed: None) -> Callable[..., PreTrainedModel]:
-    def make(family: str = "qwen3", attention: str = "kitty", dtype: torch.dtype = torch.float32, **sizes) -> PreTrainedModel:
+    def make(
+        family: str = "qwen3", attention: str = "kitty", dtype: torch.dtype = torch.float32, **sizes
+    ) -> PreTrainedModel:
         config_class, model_class = CLASSES[family]
         torch.manual_seed(0)
         config = config_class(**{**SIZES, **sizes})

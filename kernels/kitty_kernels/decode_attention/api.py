@@ -42,9 +42,7 @@ def decode_attention(
 
 def _check(query: torch.Tensor, cache: CacheView, new_keys: torch.Tensor, new_values: torch.Tensor) -> None:
     if query.ndim != 4:
-        raise ValueError(
-            f"Cannot attend: query must be [B, HQ, S, D], got shape {tuple(query.shape)}."
-        )
+        raise ValueError(f"Cannot attend: query must be [B, HQ, S, D], got shape {tuple(query.shape)}.")
     batch, query_heads, new_tokens, head_dim = query.shape
     kv_heads = cache.sink_keys.shape[1]
     wanted = (batch, kv_heads, new_tokens, head_dim)

@@ -30,7 +30,7 @@ def decode_attention(
 
 
 def attend_row(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float) -> torch.Tensor:
-    """Attention of the last S of T tokens: float32 query ``[HQ, S, D]``, keys and values ``[HKV, T, D]`` to ``[HQ, S, D]``."""
+    """Attention of the last S of T tokens, float32: query ``[HQ, S, D]``, keys and values ``[HKV, T, D]``."""
     (query_heads, new_tokens, head_dim), (kv_heads, total, _) = query.shape, keys.shape
     grouped = query.reshape(kv_heads, query_heads // kv_heads, new_tokens, head_dim)
     keys, values = keys.unsqueeze(1), values.unsqueeze(1)  # [HKV, 1, T, D]

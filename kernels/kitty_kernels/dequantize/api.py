@@ -52,9 +52,7 @@ def dequantize_values(pages: PackedValues, *, impl: str = "auto") -> torch.Tenso
     return choose("dequantize_values", {"reference": reference.dequantize_values}, impl)(pages)
 
 
-def dequantize_row(
-    cache: CacheView, row: int, *, impl: str = "auto"
-) -> tuple[torch.Tensor, torch.Tensor]:
+def dequantize_row(cache: CacheView, row: int, *, impl: str = "auto") -> tuple[torch.Tensor, torch.Tensor]:
     """One row's cached keys and values in token order: sinks, pages, tail.
 
     Args:

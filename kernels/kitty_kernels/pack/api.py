@@ -19,8 +19,8 @@ def pack_keys(
     Args:
         keys: floating point ``[..., PAGE, D]``, after RoPE; PAGE a multiple of 8.
         boosted: number of 4-bit channels of every page, 0 to D.
-        selection: score of a channel over the page: ``magnitude`` (mean of absolute values), ``range``, ``variance``, or
-            ``random`` (the same channels in every page, from ``seed``). Ties go to the lower channel.
+        selection: score of a channel over the page: ``magnitude`` (mean of absolute values), ``range``,
+            ``variance``, or ``random`` (the same channels in every page, from ``seed``). Ties go to the lower channel.
         impl: ``auto`` or ``reference``.
 
     Returns:

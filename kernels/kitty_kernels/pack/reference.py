@@ -58,7 +58,7 @@ def select_channels(keys: torch.Tensor, boosted: int, selection: str, seed: int)
 
 
 def affine_range(x: torch.Tensor, bits: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scale and minimum of float32 ``x`` over ``dim`` for codes of ``bits`` bits, rounded to float16 as they are stored."""
+    """Scale and minimum of float32 ``x`` over ``dim`` for ``bits``-bit codes, rounded to float16 as they are stored."""
     low, high = x.amin(dim), x.amax(dim)
     steps = torch.exp2(bits) - 1
     scale = ((high - low) / steps).clamp_min(SCALE_FLOOR)

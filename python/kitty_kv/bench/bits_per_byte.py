@@ -3,8 +3,8 @@
     python -m kitty_kv.bench.bits_per_byte --text books-valid.txt.xz
 
 Teacher-forced decoding: every sequence is fed in calls that end where pages end, and a call sees its own tokens in full
-precision and everything earlier as the cache holds it. Inside such a call no page becomes full before its last token, so the
-result is that of feeding one token at a time; a test holds it to that.
+precision and everything earlier as the cache holds it. Inside such a call no page becomes full before its last token,
+so the result is that of feeding one token at a time; a test holds it to that.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def sequence_nats(model: torch.nn.Module, tokens: torch.Tensor, cache: KittyCach
             logits = model(tokens[:, start:end], past_key_values=cache, use_cache=True).logits
             targets = tokens[:, start + 1 : end + 1]
             logits = logits[:, : targets.shape[1]].float()  # the last token of all has no successor
-            total += torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), targets.flatten(), reduction="sum"
-            ).item()
+            total += torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
     return total
 
 
@@ -97,7 +95,7 @@ def call_spans(length: int, config: KittyConfig) -> Iterator[tuple[int, int]]:
 
 
 def cut_windows(loaded: LoadedModel, text: str, sequences: int, length: int) -> tuple[torch.Tensor, int]:
-    """``sequences`` windows int64 ``[N, length]`` spread over ``text``, and the bytes that their predicted tokens stand for.
+    """Windows int64 ``[sequences, length]`` spread over ``text``, and the bytes of the tokens to predict.
 
     Raises:
         ConfigError: the text is too short or the model's context too small.
@@ -125,8 +123,15 @@ def read_text(path: pathlib.Path) -> str:
 
 
 def _table(report: dict) -> str:
-    head = f"{report['model']}, {report['sequences']} x {report['length']} tokens of {report['text']}, {report['dtype']}"
-    lines = [f"{head}, {report['hardware']}", "", "| preset | bits per byte | compression | seconds |", "|---|---:|---:|---:|"]
+    head = (
+        f"{report['model']}, {report['sequences']} x {report['length']} tokens of {report['text']}, {report['dtype']}"
+    )
+    lines = [
+        f"{head}, {report['hardware']}",
+        "",
+        "| preset | bits per byte | compression | seconds |",
+        "|---|---:|---:|---:|",
+    ]
     for name, row in report["presets"].items():
         lines.append(f"| {name} | {row['bitsPerByte']:.4f} | {row['compression']:.2f} | {row['seconds']} |")
     return "\n".join(lines)

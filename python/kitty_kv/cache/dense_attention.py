@@ -35,5 +35,10 @@ def dense_attention(
         mask = torch.ones(new_tokens, total, dtype=torch.bool, device=query.device).tril(total - new_tokens)
     is_causal = mask is None and new_tokens > 1
     return F.scaled_dot_product_attention(
-        query.contiguous(), keys.contiguous(), values.contiguous(), attn_mask=mask, scale=scaling, is_causal=is_causal
+        query.contiguous(),
+        keys.contiguous(),
+        values.contiguous(),
+        attn_mask=mask,
+        scale=scaling,
+        is_causal=is_causal,
     )

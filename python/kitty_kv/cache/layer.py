@@ -1,10 +1,11 @@
-"""One layer's cache: appends real tokens, flushes full pages into the pools, shows itself to the attention operation."""
+"""One layer's cache: appends real tokens, flushes full pages into the pools, shows itself to attention."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+
 from kitty_kernels.decode_attention.api import decode_attention
 from kitty_kernels.dequantize.api import CacheView, dequantize_row
 
@@ -141,8 +142,9 @@ class KittyLayer:
         wanted = (len(self.rows), *self.rows[0].sink_keys.shape[::2])
         if (batch, kv_heads, head_dim) != wanted:
             raise CacheError(
-                f"Cannot add tokens to this cache: it holds {wanted[0]} rows of {wanted[1]} heads x {wanted[2]} channels, "
-                f"got {batch} rows of {kv_heads} x {head_dim}; use one cache per batch and model, or reset() it."
+                f"Cannot add tokens to this cache: it holds {wanted[0]} rows of {wanted[1]} heads x {wanted[2]} "
+                f"channels, got {batch} rows of {kv_heads} x {head_dim}; use one cache per batch "
+                "and model, or reset() it."
             )
         if keys.device != self._device:
             raise ConfigError(f"Cannot add tokens to this cache: it lies on {self._device}, they on {keys.device}.")

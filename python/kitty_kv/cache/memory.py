@@ -25,7 +25,8 @@ def cache_memory(layers: Iterable[KittyLayer]) -> CacheMemory:
 
     Returns:
         ``tokens`` (over all rows), ``packed_bytes`` (pages in use), ``full_precision_bytes`` (sinks and tails),
-        ``dense_bytes`` (the same tokens at 16 bits) and ``compression`` = dense / (packed + full precision), 1.0 when empty.
+        ``dense_bytes`` (the same tokens at 16 bits) and ``compression`` = dense / (packed + full
+        precision), 1.0 when empty.
     """
     layers = list(layers)
     packed = sum(layer.key_pool.bytes_in_use + layer.value_pool.bytes_in_use for layer in layers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+
 from kitty_kernels.dequantize.api import PackedKeys, PackedValues
 
 Pages = PackedKeys | PackedValues

@@ -46,7 +46,9 @@ def kitty_attention(
         out = _attend_without_cache(query, key, value, attention_mask, scaling)
     else:
         if dropout:
-            raise UnsupportedError(f"Cannot attend through a Kitty cache with dropout {dropout}: call model.eval() first.")
+            raise UnsupportedError(
+                f"Cannot attend through a Kitty cache with dropout {dropout}: call model.eval() first."
+            )
         real = None if attention_mask is None else _new_tokens(attention_mask, layer, query.shape[2])
         out = layer.attend(query, key, value, scaling=scaling, real=real)
     return out.transpose(1, 2).contiguous(), None
@@ -68,8 +70,8 @@ def _new_tokens(mask: torch.Tensor, layer: KittyLayer, new_tokens: int) -> torch
         )
     if layer.rows and mask[:, : layer.slots].sum(1).tolist() != layer.lengths:
         raise CacheError(
-            f"Cannot attend: attention_mask marks {mask[:, : layer.slots].sum(1).tolist()} earlier tokens as real, the cache "
-            f"holds {layer.lengths}; pass the same mask for tokens that are already cached."
+            f"Cannot attend: attention_mask marks {mask[:, : layer.slots].sum(1).tolist()} earlier tokens as real, the "
+            f"cache holds {layer.lengths}; pass the same mask for tokens that are already cached."
         )
     real = mask[:, layer.slots :]
     return None if bool(real.all()) else real
@@ -95,6 +97,10 @@ def _check_features(module: torch.nn.Module, mask: torch.Tensor | None, kwargs: 
         )
     for name in ("sliding_window", "softcap", "s_aux"):
         if kwargs.get(name) is not None:
-            raise UnsupportedError(f"Cannot run {model} with the kitty attention: it uses {name}, which this version lacks.")
+            raise UnsupportedError(
+                f"Cannot run {model} with the kitty attention: it uses {name}, which this version lacks."
+            )
     if kwargs.get("output_attentions"):
-        raise UnsupportedError("Cannot return attention weights from the kitty attention: load the model with 'eager' for them.")
+        raise UnsupportedError(
+            "Cannot return attention weights from the kitty attention: load the model with 'eager' for them."
+        )

@@ -21,8 +21,9 @@ ATTENTION_NAME = "kitty"
 class KittyCache(Cache):
     """A 2-bit KV cache for one batch of sequences of any lengths.
 
-    With ``attn_implementation="kitty"`` attention reads the pages and padding never enters the cache. With a stock attention
-    function the whole cache is dequantized at every step, which is slower, and ``generate()`` refuses padded batches.
+    With ``attn_implementation="kitty"`` attention reads the pages and padding never enters the cache. With a stock
+    attention function the whole cache is dequantized at every step, which is slower, and ``generate()`` refuses
+    padded batches.
 
     Args:
         model_config: the model's (text) config.
@@ -38,7 +39,11 @@ class KittyCache(Cache):
 
     @classmethod
     def for_model(
-        cls, model: PreTrainedModel, preset: str | None = None, config: KittyConfig | None = None, **fields: Any
+        cls,
+        model: PreTrainedModel,
+        preset: str | None = None,
+        config: KittyConfig | None = None,
+        **fields: Any,
     ) -> KittyCache:
         """A cache for ``model``.
 
@@ -70,7 +75,8 @@ class KittyCache(Cache):
         """Takes a layer's new keys and values ``[B, HKV, S, D]``.
 
         Returns:
-            For the ``kitty`` attention function the same tensors, tied to their layer: it alone knows the padding and adds them.
+            For the ``kitty`` attention function the same tensors, tied to their layer: it knows the padding, so it adds
+            them to the cache.
             For stock attention functions everything cached so far and the new tokens, dequantized, ``[B, HKV, T, D]``.
 
         Raises:
@@ -80,8 +86,9 @@ class KittyCache(Cache):
         if self.model_config._attn_implementation == ATTENTION_NAME:
             return stage(key_states, value_states, layer)
         warn_once(
-            f"The Kitty cache runs under attn_implementation={self.model_config._attn_implementation!r} and dequantizes "
-            "everything at every step; call kitty_kv.install() and load the model with attn_implementation='kitty' for speed."
+            f"The Kitty cache runs under attn_implementation={self.model_config._attn_implementation!r} and "
+            "dequantizes everything at every step; call kitty_kv.install() and load the model with "
+            "attn_implementation='kitty' for speed."
         )
         if not layer.slots:
             layer.append(key_states, value_states)
@@ -137,7 +144,9 @@ class KittyCache(Cache):
         Raises:
             UnsupportedError: always.
         """
-        raise UnsupportedError("Cannot crop a Kitty cache: this version cannot; use DynamicCache where tokens are taken back.")
+        raise UnsupportedError(
+            "Cannot crop a Kitty cache: this version cannot; use DynamicCache where tokens are taken back."
+        )
 
     def _select(self, indices: Sequence[int]) -> None:
         for layer in self.layers:
@@ -149,15 +158,17 @@ class KittyCache(Cache):
             raise CacheError(f"Cannot update layer {layer_idx}: this cache was made for {len(self.layers)} layers.")
         if layer_idx == 0 and len({layer.slots for layer in self.layers}) > 1:
             raise CacheError(
-                "Cannot continue with this cache: its layers hold different numbers of tokens, so an earlier forward pass "
-                "failed half-way; reset() it and start again."
+                "Cannot continue with this cache: its layers hold different numbers of tokens, so an earlier forward "
+                "pass failed half-way; reset() it and start again."
             )
         return self.layers[layer_idx]
 
 
 def _check_model(config: PretrainedConfig) -> None:
     if getattr(config, "is_encoder_decoder", False):
-        raise UnsupportedError("Cannot use the Kitty cache with an encoder-decoder model: only decoder-only models are supported.")
+        raise UnsupportedError(
+            "Cannot use the Kitty cache with an encoder-decoder model: only decoder-only models are supported."
+        )
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"}:
         raise UnsupportedError(

@@ -21,8 +21,9 @@ _undo: list[Callable[[], None]] = []
 def install() -> None:
     """Makes ``attn_implementation="kitty"`` and ``cache_implementation="kitty"`` known to Transformers; idempotent.
 
-    The stock library stays as it is on disk. Three registries get an entry, the list of cache implementations another, and
-    ``GenerationMixin._prepare_cache_for_generation`` is wrapped, since 4.53 builds caches without their ``cache_config``.
+    The stock library stays as it is on disk. Three registries get an entry, the list of cache implementations another,
+    and ``GenerationMixin._prepare_cache_for_generation`` is wrapped, since 4.53 builds caches without
+    their ``cache_config``.
     """
     if _undo:
         return
@@ -51,9 +52,13 @@ def _register(registry: dict[str, Any], entry: Any) -> None:
 def _with_kitty(stock: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(stock)
     def prepare(self: Any, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        wants_kitty = generation_config.cache_implementation == ATTENTION_NAME and generation_config.use_cache is not False
+        wants_kitty = (
+            generation_config.cache_implementation == ATTENTION_NAME and generation_config.use_cache is not False
+        )
         if wants_kitty and model_kwargs.get("past_key_values") is not None:
-            raise ConfigError("Cannot generate: got both cache_implementation='kitty' and past_key_values; pass one of them.")
+            raise ConfigError(
+                "Cannot generate: got both cache_implementation='kitty' and past_key_values; pass one of them."
+            )
         if wants_kitty:
             config = _cache_config(generation_config.cache_config)
             model_kwargs["past_key_values"] = KittyCache.for_model(self, config=config)
@@ -78,6 +83,6 @@ def _check_padding(model: Any, model_kwargs: dict[str, Any]) -> None:
     mask = model_kwargs.get("attention_mask")
     if mask is not None and not bool(mask.all()):
         raise UnsupportedError(
-            f"Cannot generate from a padded batch with a Kitty cache under attn_implementation={attention!r}: load the model "
-            "with attn_implementation='kitty', which leaves padding out of the cache."
+            f"Cannot generate from a padded batch with a Kitty cache under attn_implementation={attention!r}: load the "
+            "model with attn_implementation='kitty', which leaves padding out of the cache."
         )

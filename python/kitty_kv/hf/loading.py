@@ -6,14 +6,25 @@ import dataclasses
 import pathlib
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from ..errors import ConfigError, KittyKvError
 from ..tiny import MODEL_PATH
 from .install import install
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
+WEIGHT_FILES = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "pytorch_model*.bin",
+    "pytorch_model.bin.index.json",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,8 +92,8 @@ def _check_folder(folder: str) -> None:
         return
     if not path.exists():
         raise KittyKvError(
-            f'Cannot load model "{folder}": there is no such folder; give the path of a model folder, or leave the model out '
-            "for the bundled one.",
+            f'Cannot load model "{folder}": there is no such folder; give the path of a model folder, or leave the '
+            "model out for the bundled one.",
             code="model_not_found",
             details={"model": folder},
         )
@@ -101,8 +112,8 @@ def _cannot_load(folder: str, error: Exception) -> KittyKvError:
         message = f'Cannot load model "{folder}": {reason}; check that the folder is a complete causal language model.'
         return KittyKvError(message, code="not_a_model", details={"model": folder})
     return KittyKvError(
-        f'Cannot load model "{folder}": it is neither a folder nor a hub model cached on this machine; fetch it first with '
-        f'"huggingface-cli download {folder}".',
+        f'Cannot load model "{folder}": it is neither a folder nor a hub model cached on this machine; fetch it '
+        f'first with "huggingface-cli download {folder}".',
         code="model_not_found",
         details={"model": folder},
     )

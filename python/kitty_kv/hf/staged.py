@@ -1,6 +1,6 @@
 """Ties a layer's new keys to the cache layer that waits for them, from ``Cache.update`` to the attention function.
 
-Transformers hands the attention function tensors, not the cache; an attribute on the key tensor carries the layer across.
+Transformers hands the attention function tensors, not the cache; an attribute of the key tensor carries the layer.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from ..cache.layer import KittyLayer
 _ATTRIBUTE = "_kitty_layer"
 
 
-def stage(
-    keys: torch.Tensor, values: torch.Tensor, layer: KittyLayer
-) -> tuple[torch.Tensor, torch.Tensor]:
+def stage(keys: torch.Tensor, values: torch.Tensor, layer: KittyLayer) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns ``keys`` and ``values`` with ``layer`` attached to ``keys``."""
     setattr(keys, _ATTRIBUTE, layer)
     return keys, values

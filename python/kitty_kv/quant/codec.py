@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from kitty_kernels.dequantize import api as dequantize_op
 from kitty_kernels.pack import api as pack_op
 from kitty_kernels.pack.api import FIELDS_PER_WORD, PackedKeys, PackedValues

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from kitty_kv import PRESETS, CacheError, ConfigError, KittyConfig, UnsupportedError, quant
 from kitty_kv.cache.layer import KittyLayer
 
@@ -11,7 +12,9 @@ PAGE, HEADS, GROUPS, DIM = 128, 2, 3, 64
 LENGTHS = [1, 31, 32, 33, 63, 127, 128, 129, 160, 161, 287, 288, 289, 1000, 1009]
 
 
-def tokens(count: int, seed: int = 0, rows: int = 1, dtype: torch.dtype = torch.float16) -> tuple[torch.Tensor, torch.Tensor]:
+def tokens(
+    count: int, seed: int = 0, rows: int = 1, dtype: torch.dtype = torch.float16
+) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     k, v = torch.randn(2, rows, HEADS, count, DIM, generator=generator)
     k[..., 3] += 12
@@ -70,7 +73,9 @@ def test_tokens_one_by_one_or_in_pieces_leave_the_same_cache_as_at_once(preset):
 
 @pytest.mark.parametrize("preset", list(PRESETS))
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize(("past", "new"), [(0, 200), (1, 1), (31, 2), (160, 1), (288, 1), (500, 1), (500, 16), (300, 300)])
+@pytest.mark.parametrize(
+    ("past", "new"), [(0, 200), (1, 1), (31, 2), (160, 1), (288, 1), (500, 1), (500, 16), (300, 300)]
+)
 def test_attention_error_is_no_larger_than_eager_16_bit_attention(preset, dtype, past, new):
     config = PRESETS[preset]
     k, v = tokens(past + new, dtype=dtype)
@@ -81,7 +86,10 @@ def test_attention_error_is_no_larger_than_eager_16_bit_attention(preset, dtype,
         seen_k, seen_v = held(k[:, :, :past], v[:, :, :past], config)
     else:
         seen_k, seen_v = k[:, :, :0].float(), v[:, :, :0].float()
-    seen_k, seen_v = torch.cat((seen_k, k[:, :, past:].float()), 2), torch.cat((seen_v, v[:, :, past:].float()), 2)
+    seen_k, seen_v = (
+        torch.cat((seen_k, k[:, :, past:].float()), 2),
+        torch.cat((seen_v, v[:, :, past:].float()), 2),
+    )
     exact = attention64(q, seen_k, seen_v)
     got = layer.attend(q, k[:, :, past:], v[:, :, past:], scaling=DIM**-0.5)
     assert got.isfinite().all()

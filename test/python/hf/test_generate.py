@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import kitty_kv
 import pytest
 import torch
-from kitty_kv import PRESETS, CacheError, ConfigError, KittyCache, KittyConfig, UnsupportedError
 from transformers import DynamicCache, GenerationMixin
 from transformers.generation import configuration_utils
 from transformers.masking_utils import AttentionMaskInterface
 from transformers.modeling_utils import AttentionInterface
+
+import kitty_kv
+from kitty_kv import PRESETS, CacheError, ConfigError, KittyCache, KittyConfig, UnsupportedError
 
 GREEDY = {"do_sample": False, "max_new_tokens": 24}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from kitty_kv import PRESETS, ConfigError, KittyConfig, UnsupportedError, quant
 
 PAGE = 128
@@ -45,7 +46,9 @@ def sample(kind: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tenso
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", ["normal", "outliers", "constant", "tiny"])
-@pytest.mark.parametrize(("head_dim", "ratio"), [(128, 0.25), (128, 0.0), (64, 0.125), (80, 0.3), (96, 0.25), (256, 1.0)])
+@pytest.mark.parametrize(
+    ("head_dim", "ratio"), [(128, 0.25), (128, 0.0), (64, 0.125), (80, 0.3), (96, 0.25), (256, 1.0)]
+)
 def test_key_codes_scales_and_channels_equal_the_contract(dtype, kind, head_dim, ratio):
     k = sample(kind, (2, 2, 2 * PAGE, head_dim), dtype)
     config = KittyConfig(boost_ratio=ratio)
@@ -75,7 +78,10 @@ def test_value_codes_and_scales_equal_the_contract(dtype, head_dim):
 def test_codes_are_stored_in_two_bits_at_the_documented_place():
     k = sample("normal", (1, 1, PAGE, 128), torch.float16)
     v = sample("normal", (1, 1, PAGE, 128), torch.float16)
-    keys, values = quant.quantize_keys(k, PRESETS["kitty-pro"]), quant.quantize_values(v, PRESETS["kitty-pro"])
+    keys, values = (
+        quant.quantize_keys(k, PRESETS["kitty-pro"]),
+        quant.quantize_values(v, PRESETS["kitty-pro"]),
+    )
     key_codes, value_codes = quant.key_codes(keys)[0, 0, 0], quant.value_codes(values)[0, 0, 0]
     low = keys.low[0, 0, 0].numpy().view(np.uint16)
     high = keys.high[0, 0, 0].numpy().view(np.uint16)
