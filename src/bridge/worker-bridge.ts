@@ -1,4 +1,4 @@
-import { fromWireError, TimeoutError, WorkerExitedError } from "../errors.js";
+import { fromWireError, TimeoutError, type WorkerExitedError } from "../errors.js";
 import type { Child, ChildExit } from "../process/child.js";
 import { stopChild, type StopLimits } from "../process/stop-child.js";
 import { deferred } from "../util/deferred.js";
@@ -92,7 +92,11 @@ export class WorkerBridge {
    * @throws WorkerExitedError, TimeoutError, CancelledError, or what the worker answered
    */
   async call(method: string, params: object, options: CallOptions = {}): Promise<unknown> {
-    const answer = this.#withDeadline(method, this.#request(method, params), options.timeoutMs ?? DEFAULT_CALL_TIMEOUT_MS);
+    const answer = this.#withDeadline(
+      method,
+      this.#request(method, params),
+      options.timeoutMs ?? DEFAULT_CALL_TIMEOUT_MS,
+    );
     const outcome = await abortable(answer, options.signal, `finish "${method}" in the worker`);
     if ("error" in outcome) throw fromWireError(outcome.error);
     return outcome.ok;

@@ -29,7 +29,8 @@ export function parseEvent(event: unknown): WorkerEvent {
   const [kind, first, second, third] = event as unknown[];
   switch (kind) {
     case "tok":
-      if (event.length !== 4 || typeof first !== "string" || typeof second !== "string" || !isCount(third)) return INVALID;
+      if (event.length !== 4 || typeof first !== "string" || typeof second !== "string" || !isCount(third))
+        return INVALID;
       return { kind, stream: first, text: second, tokens: third };
     case "end":
       return event.length === 3 && typeof first === "string" ? { kind, stream: first, outcome: second } : INVALID;

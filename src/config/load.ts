@@ -37,7 +37,8 @@ async function readText(path: string, attempt: string): Promise<string> {
     const message = `Cannot ${attempt}: ${(cause as Error).message.split(",")[0] ?? ""}, check the path`;
     throw new ConfigError(message, { details: { path }, cause });
   }
-  if (!isUtf8(bytes)) throw new ConfigError(`Cannot ${attempt}: it is not UTF-8 text, save it as UTF-8`, { details: { path } });
+  if (!isUtf8(bytes))
+    throw new ConfigError(`Cannot ${attempt}: it is not UTF-8 text, save it as UTF-8`, { details: { path } });
   return bytes.toString("utf8");
 }
 

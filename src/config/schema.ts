@@ -5,7 +5,11 @@ export const PRESET_NAMES = ["fp16", "kivi-2", "kivi-2-sink", "kitty", "kitty-pr
 
 const bits = z.number().int().min(1).max(16);
 const tokenCount = z.number().int().nonnegative();
-const durationMs = z.number().int().positive().max(2 ** 31 - 1);
+const durationMs = z
+  .number()
+  .int()
+  .positive()
+  .max(2 ** 31 - 1);
 
 /** An explicit cache: a preset, and what differs from it. */
 export const cacheSchema = z.strictObject({

@@ -48,9 +48,13 @@ function describeIssue(issue: Issue, schema: z.ZodType): Described {
 const WANTED: Record<string, (issue: Issue) => string | undefined> = {
   invalid_type: (issue) => (issue.code === "invalid_type" ? `must be ${article(issue.expected)}` : undefined),
   too_small: (issue) =>
-    issue.code === "too_small" ? `must be ${issue.inclusive === false ? ">" : ">="} ${bound(issue, issue.minimum)}` : undefined,
+    issue.code === "too_small"
+      ? `must be ${issue.inclusive === false ? ">" : ">="} ${bound(issue, issue.minimum)}`
+      : undefined,
   too_big: (issue) =>
-    issue.code === "too_big" ? `must be ${issue.inclusive === false ? "<" : "<="} ${bound(issue, issue.maximum)}` : undefined,
+    issue.code === "too_big"
+      ? `must be ${issue.inclusive === false ? "<" : "<="} ${bound(issue, issue.maximum)}`
+      : undefined,
 };
 
 function bound(issue: { origin: string }, limit: number | bigint): string {
@@ -110,7 +114,8 @@ function quote(text: string): string {
 
 function show(value: unknown): string {
   if (value === undefined) return "nothing";
-  if (typeof value === "number" || typeof value === "bigint") return String(value);
-  const text = JSON.stringify(value) ?? typeof value;
+  if (typeof value === "number" || typeof value === "bigint" || typeof value === "boolean") return String(value);
+  if (typeof value !== "object" && typeof value !== "string") return typeof value;
+  const text = JSON.stringify(value);
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }

@@ -28,9 +28,7 @@ const optionsSchema = z.strictObject({
   stop: z.array(z.string().min(1)).max(16).default([]),
 });
 
-const messagesSchema = z.array(
-  z.strictObject({ role: z.enum(["system", "user", "assistant"]), content: z.string() }),
-);
+const messagesSchema = z.array(z.strictObject({ role: z.enum(["system", "user", "assistant"]), content: z.string() }));
 
 export type CheckedOptions = z.output<typeof optionsSchema>;
 export type CheckedInput = { prompt: string; messages: null } | { prompt: null; messages: ChatMessage[] };
@@ -62,7 +60,10 @@ function emptyPrompt(found: string): ConfigError {
 function checkText(text: string): void {
   const index = text.search(/\p{Surrogate}/u);
   if (index === -1) return;
-  throw new ConfigError(`Cannot generate: the text is not valid Unicode at position ${String(index)}, remove that character`, {
-    details: { index },
-  });
+  throw new ConfigError(
+    `Cannot generate: the text is not valid Unicode at position ${String(index)}, remove that character`,
+    {
+      details: { index },
+    },
+  );
 }

@@ -41,7 +41,13 @@ export class Session implements AsyncDisposable {
     const checkedInput = checkGenerateInput(input);
     const id = `${this.id}-${String(++this.#streamCount)}`;
     const stream = new GenerationStream(id, this.#client);
-    const params = { session: this.id, stream: id, ...checkedInput, options: checkedOptions, credit: CREDIT_WINDOW_TOKENS };
+    const params = {
+      session: this.id,
+      stream: id,
+      ...checkedInput,
+      options: checkedOptions,
+      credit: CREDIT_WINDOW_TOKENS,
+    };
     void this.#start(stream, params, this.#previous, signal);
     this.#previous = stream;
     return stream;

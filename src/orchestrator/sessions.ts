@@ -33,7 +33,8 @@ export class Sessions {
    */
   async open(options: OpenSessionOptions = {}): Promise<Session> {
     const cache = this.#resolveCache(options.cache);
-    if (this.#isClosed) throw new KittyError("Cannot open a session: this Kitty is closed, start a new one", { code: "closed" });
+    if (this.#isClosed)
+      throw new KittyError("Cannot open a session: this Kitty is closed, start a new one", { code: "closed" });
     const client = await this.#slot.worker(options.signal);
     const { device, dtype, stepTimeoutMs } = this.#config.worker;
     const params = {
@@ -44,12 +45,14 @@ export class Sessions {
       device,
     };
     const opening = client.openSession(params, { timeoutMs: stepTimeoutMs });
-    const { session: id, model, cache: resolved } = await abortable(opening, options.signal, "open a session").catch(
-      (error: unknown) => {
-        closeLater(opening, client, params.session);
-        throw error;
-      },
-    );
+    const {
+      session: id,
+      model,
+      cache: resolved,
+    } = await abortable(opening, options.signal, "open a session").catch((error: unknown) => {
+      closeLater(opening, client, params.session);
+      throw error;
+    });
     const session: Session = new Session({ id, model, cache: resolved }, client, () => this.#open.delete(session));
     this.#open.add(session);
     return session;
@@ -64,7 +67,9 @@ export class Sessions {
   #resolveCache(input: CacheInput | undefined): Record<string, string | number> {
     const cache = validate(cacheSchema, input ?? {}, { attempt: "open a session" });
     const merged = cache.preset === undefined ? { ...this.#config.cache, ...cache } : cache;
-    return Object.fromEntries(Object.entries(merged).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])));
+    return Object.fromEntries(
+      Object.entries(merged).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
+    );
   }
 }
 

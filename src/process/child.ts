@@ -56,13 +56,16 @@ export function spawnChild(command: Command, onStderrLine: (line: string) => voi
   // A dead child is told by `exited`; EPIPE on its stdin would say the same thing as an uncaught exception.
   stdin.on("error", () => undefined);
   const untrack = pid === undefined ? () => undefined : trackChild(pid);
-  const stderrTail = readStderr(stderr, onStderrLine);
+  const takeStderrTail = readStderr(stderr, onStderrLine);
   const exited = settleExit(subprocess, stdout, stderr).then(({ exitCode, signal, startError }) => {
     if (pid !== undefined) killGroup(pid, "SIGKILL");
     untrack();
-    return { exitCode, signal, startError, stderrTail: [...stderrTail] };
+    return { exitCode, signal, startError, stderrTail: takeStderrTail() };
   });
-  return { pid, stdin, stdout, exited, kill: (signal) => pid !== undefined && killGroup(pid, signal) };
+  const kill = (signal: NodeJS.Signals): void => {
+    if (pid !== undefined) killGroup(pid, signal);
+  };
+  return { pid, stdin, stdout, exited, kill };
 }
 
 type Subprocess = PromiseLike<{ readonly cause?: unknown }> & {
@@ -85,15 +88,17 @@ async function settleExit(subprocess: Subprocess, stdout: Readable, stderr: Read
 
 async function drained(streams: readonly Readable[]): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  const closed = streams.map((stream) =>
-    stream.closed ? Promise.resolve() : new Promise((resolve) => stream.once("close", resolve)),
-  );
   const timeout = new Promise((resolve) => (timer = setTimeout(resolve, DRAIN_TIMEOUT_MS)));
-  await Promise.race([Promise.all(closed), timeout]);
+  await Promise.race([Promise.all(streams.map(closed)), timeout]);
   clearTimeout(timer);
 }
 
-function readStderr(stderr: Readable, onStderrLine: (line: string) => void): readonly string[] {
+async function closed(stream: Readable): Promise<void> {
+  if (!stream.closed) await new Promise((resolve) => stream.once("close", resolve));
+}
+
+/** @returns what takes the last lines, an unfinished one included, once the stream is over */
+function readStderr(stderr: Readable, onStderrLine: (line: string) => void): () => readonly string[] {
   const tail: string[] = [];
   const take = (bytes: Buffer): void => {
     const line = bytes.toString("utf8").trimEnd();
@@ -106,8 +111,8 @@ function readStderr(stderr: Readable, onStderrLine: (line: string) => void): rea
     splitter.push(chunk);
   });
   stderr.on("error", () => undefined);
-  stderr.once("close", () => {
+  return () => {
     splitter.flush();
-  });
-  return tail;
+    return [...tail];
+  };
 }

@@ -46,8 +46,7 @@ export class LocalRunner implements Runner {
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#stopping = new AbortController();
-    const launched = await Promise.allSettled(this.#workers);
-    await Promise.all(launched.map((worker) => (worker.status === "fulfilled" ? worker.value.stop(STOP_LIMITS) : undefined)));
+    await Promise.all([...this.#workers].map(stopLaunched));
   }
 
   #command(): Command {
@@ -58,4 +57,10 @@ export class LocalRunner implements Runner {
       env: workerEnvironment(root, process.env),
     };
   }
+}
+
+async function stopLaunched(launching: Promise<WorkerBridge>): Promise<void> {
+  // Whoever started a worker that failed has heard of it, and then there is nothing to stop.
+  const worker = await launching.catch(() => undefined);
+  await worker?.stop(STOP_LIMITS);
 }

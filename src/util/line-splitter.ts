@@ -31,14 +31,14 @@ export class LineSplitter {
       const newline = chunk.indexOf(NEWLINE, start);
       const end = newline === -1 ? chunk.length : newline;
       this.#gather(chunk.subarray(start, end));
-      if (newline !== -1 && !this.#isStopped) this.#options.onLine(this.#take());
+      if (newline !== -1) this.#emit();
       start = end + 1;
     }
   }
 
   /** Hands out an unfinished last line. */
   flush(): void {
-    if (this.#pendingBytes > 0 && !this.#isStopped) this.#options.onLine(this.#take());
+    if (this.#pendingBytes > 0) this.#emit();
   }
 
   /** Drops what is held and ignores all further input, also when called from inside a callback. */
@@ -52,6 +52,10 @@ export class LineSplitter {
     this.#parts.push(part);
     this.#pendingBytes += part.length;
     if (this.#pendingBytes > this.limitBytes) this.#options.onTooLong(this.#take());
+  }
+
+  #emit(): void {
+    if (!this.#isStopped) this.#options.onLine(this.#take());
   }
 
   #take(): Buffer {

@@ -76,7 +76,10 @@ test("a worker that sends more tokens than it has credit for is killed", async (
   const failure = new Promise<Error>((onError, onResult) => {
     const listener = { onTokens: () => undefined, onResult, onError };
     const options = { maxNewTokens: 9, temperature: 0, stop: [] };
-    void worker.client.generate({ session: "a", stream: "b", prompt: "do:flood", messages: null, options, credit: 100 }, listener);
+    void worker.client.generate(
+      { session: "a", stream: "b", prompt: "do:flood", messages: null, options, credit: 100 },
+      listener,
+    );
   });
   expect((await failure).message).toContain('more tokens than stream "b" had credit for');
 });
@@ -92,7 +95,9 @@ const THEFT = [
 const deafCom: PythoniaCom = { register: () => undefined, write: () => undefined, writeRaw: () => undefined };
 
 test("the forged frames do take over a stock pythonia bridge, so the canaries can fail", async () => {
-  const stock = createRequire(import.meta.url)("pythonia/src/pythonia/Bridge.js") as { Bridge: new (com: PythoniaCom) => StockBridge };
+  const stock = createRequire(import.meta.url)("pythonia/src/pythonia/Bridge.js") as {
+    Bridge: new (com: PythoniaCom) => StockBridge;
+  };
   const bridge = new stock.Bridge(deafCom);
   for (const message of THEFT) await bridge.jsi.onMessage(message);
   bridge.end();

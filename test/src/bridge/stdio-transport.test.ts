@@ -21,7 +21,9 @@ function makeTransport() {
 }
 
 test("frames cut at every byte arrive whole and in order", async () => {
-  const input = Buffer.from('{"c":"kitty","e":[["tok","s","né🐱",1]]}\n{"r":7,"key":"string","val":"{\\"ok\\":1}","sig":""}\n');
+  const input = Buffer.from(
+    '{"c":"kitty","e":[["tok","s","né🐱",1]]}\n{"r":7,"key":"string","val":"{\\"ok\\":1}","sig":""}\n',
+  );
   for (let cut = 1; cut < input.length; cut++) {
     const { transport, feed, seen } = makeTransport();
     const replies: unknown[] = [];
@@ -46,13 +48,19 @@ test("a Python exception that pythonia caught becomes an error envelope", async 
   let answer = "";
   transport.writeRaw("{}", 1, ({ val }) => (answer = val));
   await feed('{"r":1,"key":"error","val":"","sig":"Traceback\\n  line\\nValueError: odd\\n"}\n');
-  expect(JSON.parse(answer)).toMatchObject({ error: { code: "python_exception", message: expect.stringContaining("ValueError: odd") as string } });
+  expect(JSON.parse(answer)).toMatchObject({
+    error: { code: "python_exception", message: expect.stringContaining("ValueError: odd") as string },
+  });
 });
 
 test("text before the first frame is told as noise, up to 64 KiB", async () => {
   const quiet = makeTransport();
   await quiet.feed("Welcome\n", Buffer.from([0xff, 0xfe, 0x0a]), '{"level":"info"}\n', '{"c":"kitty","e":[1]}\n');
-  expect(quiet.seen).toMatchObject({ noise: ["Welcome", "\ufffd\ufffd", '{"level":"info"}'], events: [1], violations: [] });
+  expect(quiet.seen).toMatchObject({
+    noise: ["Welcome", "\ufffd\ufffd", '{"level":"info"}'],
+    events: [1],
+    violations: [],
+  });
   const loud = makeTransport();
   await loud.feed(`${"x".repeat(99)}\n`.repeat(700));
   expect(loud.seen.violations).toEqual(["the worker sent more than 64 KiB of text before its first frame"]);
@@ -76,7 +84,10 @@ test("a frame of exactly 16 MiB is read, one byte more is refused", async () => 
   const over = makeTransport();
   over.transport.open();
   await over.feed(frame(FRAME_LIMIT_BYTES + 1));
-  expect([over.seen.events.length, over.seen.violations]).toEqual([0, ["the worker sent a line longer than 16777216 bytes"]]);
+  expect([over.seen.events.length, over.seen.violations]).toEqual([
+    0,
+    ["the worker sent a line longer than 16777216 bytes"],
+  ]);
 });
 
 test("nothing after a refused frame is looked at, even in the same chunk", async () => {

@@ -34,7 +34,10 @@ test("an unexpected Python exception arrives with its last line and its tracebac
   await using worker = await startFixture("good_worker");
   const error: unknown = await worker.client.bridge.call("fixture.raise", {}).catch((caught: unknown) => caught);
   expect(error).toBeInstanceOf(KittyError);
-  expect(error).toMatchObject({ code: "python_exception", message: expect.stringContaining("ValueError: unexpected") as string });
+  expect(error).toMatchObject({
+    code: "python_exception",
+    message: expect.stringContaining("ValueError: unexpected") as string,
+  });
   expect((error as KittyError).details["traceback"]).toContain("raise_unexpected");
 });
 
@@ -52,7 +55,9 @@ test("an aborted signal rejects a call with CancelledError, before and during it
   const never = worker.client.bridge.call("fixture.never", {}, { signal: controller.signal });
   controller.abort(new Error("enough"));
   await expect(never).rejects.toBeInstanceOf(CancelledError);
-  await expect(worker.client.ping({ signal: controller.signal })).rejects.toMatchObject({ cause: { message: "enough" } });
+  await expect(worker.client.ping({ signal: controller.signal })).rejects.toMatchObject({
+    cause: { message: "enough" },
+  });
 });
 
 test("a wrong parameter never reaches the worker", async () => {

@@ -18,7 +18,8 @@ test("LineSplitter gives the same lines wherever the input is cut", () => {
   for (let first = 0; first <= input.length; first++) {
     for (let second = first; second <= input.length; second++) {
       const { splitter, lines } = collect(100);
-      for (const chunk of [input.subarray(0, first), input.subarray(first, second), input.subarray(second)]) splitter.push(chunk);
+      for (const chunk of [input.subarray(0, first), input.subarray(first, second), input.subarray(second)])
+        splitter.push(chunk);
       expect(lines, `cut at ${String(first)} and ${String(second)}`).toEqual(expected);
     }
   }
