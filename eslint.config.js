@@ -3,9 +3,20 @@ import { defineConfig } from "eslint/config";
 import tseslint from "typescript-eslint";
 
 const NODE_GLOBALS = Object.fromEntries(
-  ["process", "console", "URL", "Buffer", "setTimeout", "clearTimeout", "setInterval", "clearInterval", "AbortController", "AbortSignal"].map(
-    (name) => [name, "readonly"],
-  ),
+  [
+    "process",
+    "console",
+    "URL",
+    "Buffer",
+    "setTimeout",
+    "clearTimeout",
+    "setInterval",
+    "clearInterval",
+    "performance",
+    "fetch",
+    "AbortController",
+    "AbortSignal",
+  ].map((name) => [name, "readonly"]),
 );
 
 const SIZES = {
@@ -14,7 +25,18 @@ const SIZES = {
 };
 
 export default defineConfig(
-  { ignores: ["dist/", ".venv/", ".setup/", "coverage/", "node_modules/", "test/fixtures/layers/", ".train-data/", "shared/"] },
+  {
+    ignores: [
+      "dist/",
+      ".venv/",
+      ".setup/",
+      "coverage/",
+      "node_modules/",
+      "test/fixtures/layers/",
+      ".train-data/",
+      "shared/",
+    ],
+  },
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
   js.configs.recommended,
   { rules: { eqeqeq: "error", "no-console": "off", "object-shorthand": "error", ...SIZES } },

@@ -1,0 +1,114 @@
+import { existsSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { runCommand } from "./run-command.mjs";
+import { digest, readStamp, removeStamp, writeStamp } from "./stamp.mjs";
+
+const LOCK = "python/requirements.lock";
+const PYPROJECTS = ["python/pyproject.toml", "kernels/pyproject.toml"];
+
+const nodePackages = {
+  name: "node packages",
+  stamp: "node_modules/.kitty-kv-stamp",
+  needed: (root) =>
+    digest(root, ["package.json", "package-lock.json"], [process.versions.modules, process.platform, process.arch]),
+  isDone: (root) => isStamped(root, nodePackages),
+  // npm ci begins by removing what was there.
+  halfMade: (root) => [join(root, "node_modules")],
+  async run(context) {
+    await runCommand(this.name, ["npm", "ci", "--include=dev", "--no-progress"], context);
+    stampStep(context.root, nodePackages);
+  },
+};
+
+const build = {
+  name: "build",
+  stamp: "dist/.kitty-kv-stamp",
+  needed: (root) => digest(root, ["src", "tsup.config.ts", "tsconfig.json", "package.json", "package-lock.json"]),
+  isDone: (root) => isStamped(root, build) && existsSync(join(root, "dist/cli/main.js")),
+  halfMade: (root) => [join(root, "dist")],
+  async run(context) {
+    // Taken before, so that a source that changes meanwhile is built again next time.
+    const needed = build.needed(context.root);
+    await runCommand(this.name, [process.execPath, "node_modules/tsup/dist/cli-default.js"], context);
+    writeStamp(join(context.root, build.stamp), needed);
+  },
+};
+
+const pythonEnvironment = {
+  name: "python environment",
+  stamp: ".venv/.kitty-kv-made",
+  // A .venv knows its own path, so one that was moved or copied is made anew.
+  needed: (root) => digest(root, [], [root]),
+  isDone: (root) => isStamped(root, pythonEnvironment) && existsSync(venvPython(root)),
+  halfMade: (root) => [join(root, ".venv")],
+  async run(context) {
+    const { root, python } = context;
+    rmSync(join(root, ".venv"), { recursive: true, force: true });
+    await runCommand(this.name, [python.file, "-I", "-m", "venv", "--without-pip", ".venv"], context);
+    // Not left to venv, which hides why it fails.
+    await runCommand(this.name, [venvPython(root), "-I", "-m", "ensurepip", "--default-pip"], context);
+    stampStep(root, pythonEnvironment);
+  },
+};
+
+const pythonPackages = {
+  name: "python packages",
+  stamp: ".venv/.kitty-kv-packages",
+  needed: (root) => digest(root, [LOCK]),
+  isDone: (root) => isStamped(root, pythonPackages),
+  halfMade: halfMadeVenv,
+  async run(context) {
+    removeStamp(join(context.root, pythonPackages.stamp));
+    await runCommand(this.name, pip(context.root, "install", "-r", LOCK), context);
+    stampStep(context.root, pythonPackages);
+  },
+};
+
+const ownPackages = {
+  name: "own python packages",
+  stamp: ".venv/.kitty-kv-own",
+  needed: (root) => digest(root, [LOCK, ...PYPROJECTS]),
+  isDone: (root) => isStamped(root, ownPackages),
+  halfMade: halfMadeVenv,
+  async run(context) {
+    const flags = ["--no-deps", "--no-build-isolation", "-e", "kernels", "-e", "python"];
+    await runCommand(this.name, pip(context.root, "install", ...flags), context);
+    stampStep(context.root, ownPackages);
+  },
+};
+
+/** What a checkout needs, in the order it is made. */
+export const STEPS = [nodePackages, build, pythonEnvironment, pythonPackages, ownPackages];
+export const PYTHON_STEPS = [pythonEnvironment, pythonPackages, ownPackages];
+
+export function venvPython(root) {
+  return join(root, ".venv", "bin", "python");
+}
+
+/** A .venv in which packages were never complete is removed; one that only needs newer ones stays for the next try. */
+function halfMadeVenv(root) {
+  return existsSync(join(root, ownPackages.stamp)) ? [] : [join(root, ".venv")];
+}
+
+function pip(root, ...args) {
+  // -I: what PYTHONPATH or the home folder hold does not count as installed. pip's own settings still apply.
+  return [
+    venvPython(root),
+    "-I",
+    "-m",
+    "pip",
+    "--disable-pip-version-check",
+    "--no-input",
+    ...args,
+    "--progress-bar",
+    "off",
+  ];
+}
+
+function isStamped(root, step) {
+  return readStamp(join(root, step.stamp)) === step.needed(root);
+}
+
+function stampStep(root, step) {
+  writeStamp(join(root, step.stamp), step.needed(root));
+}
