@@ -70,10 +70,10 @@ def dequantize_row(cache: CacheView, row: int, *, impl: str = "auto") -> tuple[t
 
 
 def key_codes(pages: PackedKeys) -> torch.Tensor:
-    """The stored integer codes of key pages, int32 ``[..., PAGE, D]``: 0 to 3, or 0 to 15 in boosted channels."""
+    """The stored integer codes of key pages, int16 ``[..., PAGE, D]``: 0 to 3, or 0 to 15 in boosted channels."""
     return reference.key_codes(pages)
 
 
 def value_codes(pages: PackedValues) -> torch.Tensor:
-    """The stored integer codes of value pages, int32 ``[..., PAGE, D]``, 0 to 3."""
+    """The stored integer codes of value pages, int16 ``[..., PAGE, D]``, 0 to 3."""
     return reference.value_codes(pages)
