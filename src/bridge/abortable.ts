@@ -10,7 +10,7 @@ export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | un
   let onAbort!: () => void;
   const aborted = new Promise<never>((_, reject) => {
     onAbort = () => {
-      reject(new CancelledError(`Cannot ${what}: the signal was aborted`, { cause: signal.reason }));
+      reject(cancelled(signal, what));
     };
     if (signal.aborted) onAbort();
     else signal.addEventListener("abort", onAbort, { once: true });
@@ -20,4 +20,13 @@ export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | un
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
+}
+
+/** The same check before work that is not begun yet. */
+export function throwIfAborted(signal: AbortSignal | undefined, what: string): void {
+  if (signal?.aborted === true) throw cancelled(signal, what);
+}
+
+function cancelled(signal: AbortSignal, what: string): CancelledError {
+  return new CancelledError(`Cannot ${what}: the signal was aborted`, { cause: signal.reason });
 }

@@ -26,17 +26,12 @@ export function startHeartbeat(
     stop();
     onHung(reason);
   };
+  const refuse = (error: unknown): void => {
+    hang(`it did not answer a heartbeat well: ${(error as Error).message}`);
+  };
   const beat = async (): Promise<void> => {
-    const late = setTimeout(() => {
-      // If it was this process that was busy, the answer lies in the pipe: let it be read before judging.
-      setImmediate(() => {
-        if (isWaiting) hang(`it did not answer a heartbeat in ${String(options.timeoutMs)} ms`);
-      });
-    }, options.timeoutMs);
-    let isWaiting = true;
-    const { stepAgeMs } = await ping().finally(() => {
-      isWaiting = false;
-      clearTimeout(late);
+    const { stepAgeMs } = await watch(ping(), options.timeoutMs, () => {
+      hang(`it did not answer a heartbeat in ${String(options.timeoutMs)} ms`);
     });
     if (stepAgeMs !== null && stepAgeMs > options.stepTimeoutMs) {
       hang(`its engine did not finish a step in ${String(options.stepTimeoutMs)} ms`);
@@ -44,10 +39,25 @@ export function startHeartbeat(
   };
   const schedule = (): void => {
     if (isStopped) return;
-    // A ping fails only with the worker, and its owner hears of that by itself.
-    timer = setTimeout(() => void beat().then(schedule, stop), options.intervalMs);
+    timer = setTimeout(() => void beat().then(schedule, refuse), options.intervalMs);
     timer.unref();
   };
   schedule();
   return stop;
+}
+
+async function watch<T>(answer: Promise<T>, timeoutMs: number, onLate: () => void): Promise<T> {
+  let isWaiting = true;
+  const timer = setTimeout(() => {
+    // If it was this process that was busy, the answer lies in the pipe: let it be read before judging.
+    setImmediate(() => {
+      if (isWaiting) onLate();
+    });
+  }, timeoutMs);
+  try {
+    return await answer;
+  } finally {
+    isWaiting = false;
+    clearTimeout(timer);
+  }
 }

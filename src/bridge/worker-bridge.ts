@@ -2,7 +2,7 @@ import { fromWireError, TimeoutError, type WorkerExitedError } from "../errors.j
 import type { Child, ChildExit } from "../process/child.js";
 import { stopChild, type StopLimits } from "../process/stop-child.js";
 import { deferred } from "../util/deferred.js";
-import { abortable } from "./abortable.js";
+import { abortable, throwIfAborted } from "./abortable.js";
 import { parseEnvelope, type Outcome } from "./envelope.js";
 import { startHeartbeat, type HeartbeatOptions } from "./heartbeat.js";
 import { METHODS, ticketSchema } from "./messages.js";
@@ -92,12 +92,14 @@ export class WorkerBridge {
    * @throws WorkerExitedError, TimeoutError, CancelledError, or what the worker answered
    */
   async call(method: string, params: object, options: CallOptions = {}): Promise<unknown> {
+    const what = `finish "${method}" in the worker`;
+    throwIfAborted(options.signal, what);
     const answer = this.#withDeadline(
       method,
       this.#request(method, params),
       options.timeoutMs ?? DEFAULT_CALL_TIMEOUT_MS,
     );
-    const outcome = await abortable(answer, options.signal, `finish "${method}" in the worker`);
+    const outcome = await abortable(answer, options.signal, what);
     if ("error" in outcome) throw fromWireError(outcome.error);
     return outcome.ok;
   }
@@ -116,6 +118,7 @@ export class WorkerBridge {
 
   /** Ends a worker that cannot be trusted any more; all its calls reject with an error that gives the reason. */
   kill(reason: string): void {
+    if (this.#error !== undefined) return;
     this.#reason ??= reason;
     this.#transport.close();
     this.#child.kill("SIGKILL");

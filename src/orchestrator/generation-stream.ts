@@ -1,5 +1,5 @@
 import type { GenerationListener, WorkerClient } from "../bridge/worker-client.js";
-import type { KvCacheMemory, WireGenerationResult } from "../bridge/messages.js";
+import type { KvCacheMemory, Params, WireGenerationResult } from "../bridge/messages.js";
 import type { KittyError } from "../errors.js";
 import { deferred } from "../util/deferred.js";
 
@@ -34,6 +34,7 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
   readonly #chunks: GenerationChunk[] = [];
   #wakeReader: (() => void) | undefined;
   #readTokens = 0;
+  #isStarted = false;
   #isDraining = false;
   #isCancelled = false;
   #isEnded = false;
@@ -51,6 +52,15 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
     return this.#isCancelled;
   }
 
+  /** Sends the request, after a generation of the same session that was given up has made its last step. */
+  async start(params: Params<"generate">, previous: GenerationStream | undefined): Promise<void> {
+    if (previous?.isCancelled === true) await previous.ended();
+    const accepted = this.#client.generate(params, this);
+    this.#isStarted = true;
+    if (this.#isCancelled) this.#sendCancel();
+    await accepted;
+  }
+
   /** Waits for the end; what nobody iterates is read and kept in the meantime. */
   result(): Promise<GenerationResult> {
     this.#isDraining = true;
@@ -63,7 +73,7 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
     if (!this.#isCancelled && !this.#isEnded) {
       this.#isCancelled = true;
       this.#wakeReader?.();
-      this.#tell(this.#client.cancel(this.#id));
+      if (this.#isStarted) this.#sendCancel();
     }
     await this.ended();
   }
@@ -119,6 +129,10 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
       this.#wakeReader = undefined;
     }
     return { done: true, value: undefined };
+  }
+
+  #sendCancel(): void {
+    this.#tell(this.#client.cancel(this.#id));
   }
 
   #refill(): void {

@@ -1,3 +1,4 @@
+import { throwIfAborted } from "../bridge/abortable.js";
 import type { WorkerLog } from "../bridge/worker-bridge.js";
 import { loadConfig, resolveConfig } from "../config/load.js";
 import type { Config, ConfigInput } from "../config/schema.js";
@@ -37,6 +38,7 @@ export class Kitty implements AsyncDisposable {
   static async start(options: KittyOptions = {}): Promise<Kitty> {
     const { config: input, signal, onLog = () => undefined } = options;
     const config = typeof input === "string" ? await loadConfig(input) : resolveConfig(input);
+    throwIfAborted(signal, "start Kitty");
     const runner = options.runner ?? createRunner(config);
     const slot = new WorkerSlot(runner, onLog);
     try {

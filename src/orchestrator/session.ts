@@ -48,8 +48,9 @@ export class Session implements AsyncDisposable {
       options: checkedOptions,
       credit: CREDIT_WINDOW_TOKENS,
     };
-    void this.#start(stream, params, this.#previous, signal);
+    void stream.start(params, this.#previous);
     this.#previous = stream;
+    if (signal !== undefined) cancelOnAbort(stream, signal);
     return stream;
   }
 
@@ -68,23 +69,6 @@ export class Session implements AsyncDisposable {
     return this.close();
   }
 
-  async #start(
-    stream: GenerationStream,
-    params: Parameters<WorkerClient["generate"]>[0],
-    previous: GenerationStream | undefined,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    // One that was given up holds the session until its last step is done; the new one need not fail for that.
-    if (previous?.isCancelled === true) await previous.ended();
-    const started = this.#client.generate(params, stream);
-    const cancel = (): void => void stream.cancel();
-    if (signal?.aborted === true) cancel();
-    signal?.addEventListener("abort", cancel, { once: true });
-    await started;
-    await stream.ended();
-    signal?.removeEventListener("abort", cancel);
-  }
-
   async #close(): Promise<void> {
     this.#onClose();
     try {
@@ -94,4 +78,13 @@ export class Session implements AsyncDisposable {
       if (!(error instanceof WorkerExitedError)) throw error;
     }
   }
+}
+
+function cancelOnAbort(stream: GenerationStream, signal: AbortSignal): void {
+  const cancel = (): void => void stream.cancel();
+  if (signal.aborted) cancel();
+  signal.addEventListener("abort", cancel, { once: true });
+  void stream.ended().then(() => {
+    signal.removeEventListener("abort", cancel);
+  });
 }

@@ -1,4 +1,4 @@
-import { abortable } from "../bridge/abortable.js";
+import { abortable, throwIfAborted } from "../bridge/abortable.js";
 import type { WorkerClient } from "../bridge/worker-client.js";
 import { cacheSchema, type CacheInput, type Config } from "../config/schema.js";
 import { validate } from "../config/validate.js";
@@ -35,6 +35,7 @@ export class Sessions {
     const cache = this.#resolveCache(options.cache);
     if (this.#isClosed)
       throw new KittyError("Cannot open a session: this Kitty is closed, start a new one", { code: "closed" });
+    throwIfAborted(options.signal, "open a session");
     const client = await this.#slot.worker(options.signal);
     const { device, dtype, stepTimeoutMs } = this.#config.worker;
     const params = {

@@ -55,15 +55,18 @@ export function spawnChild(command: Command, onStderrLine: (line: string) => voi
   const { pid, stdin, stdout, stderr } = subprocess;
   // A dead child is told by `exited`; EPIPE on its stdin would say the same thing as an uncaught exception.
   stdin.on("error", () => undefined);
+  let isGone = false;
   const untrack = pid === undefined ? () => undefined : trackChild(pid);
   const takeStderrTail = readStderr(stderr, onStderrLine);
   const exited = settleExit(subprocess, stdout, stderr).then(({ exitCode, signal, startError }) => {
     if (pid !== undefined) killGroup(pid, "SIGKILL");
+    // From here on the number may be somebody else's.
+    isGone = true;
     untrack();
     return { exitCode, signal, startError, stderrTail: takeStderrTail() };
   });
   const kill = (signal: NodeJS.Signals): void => {
-    if (pid !== undefined) killGroup(pid, signal);
+    if (pid !== undefined && !isGone) killGroup(pid, signal);
   };
   return { pid, stdin, stdout, exited, kill };
 }

@@ -77,6 +77,13 @@ test("an engine stuck in one step is found although the worker answers", async (
   expect(error.details["reason"]).toBe("its engine did not finish a step in 200 ms");
 });
 
+test("a worker that answers heartbeats with nonsense is killed", async () => {
+  const heartbeat = { intervalMs: 20, timeoutMs: 10_000, stepTimeoutMs: 10_000 };
+  await using worker = await startFixture("good_worker", [], { heartbeat });
+  await worker.client.bridge.call("fixture.break-ping", {});
+  expect((await worker.client.bridge.exited).details["reason"]).toContain("it did not answer a heartbeat well");
+});
+
 test("a busy host does not take its worker for hung", async () => {
   const heartbeat = { intervalMs: 1, timeoutMs: 100, stepTimeoutMs: 10_000 };
   await using worker = await startFixture("good_worker", [], { heartbeat });

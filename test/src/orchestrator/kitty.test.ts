@@ -71,6 +71,25 @@ test("break cancels, and the session can generate again at once", async () => {
   expect((await session.generate("again", { maxNewTokens: 2 }).result()).text).toBe("w0 w1 ");
 });
 
+test("a generation that is cancelled while it waits for the one before never runs", async () => {
+  await using kitty = await start();
+  const session = await kitty.sessions.open();
+  const first = session.generate("hello", { maxNewTokens: 100_000 });
+  const cancelled = first.cancel();
+  const second = session.generate("hello", { maxNewTokens: 100_000 });
+  await Promise.all([cancelled, second.cancel()]);
+  expect((await second.result()).finishReason).toBe("cancelled");
+});
+
+test("several sessions generate at once in one worker", async () => {
+  await using kitty = await start();
+  const sessions = await Promise.all(Array.from({ length: 8 }, () => kitty.sessions.open()));
+  const results = await Promise.all(
+    sessions.map((session, i) => session.generate("x", { maxNewTokens: 100 + i }).result()),
+  );
+  expect(results.map(({ usage }) => usage.completionTokens)).toEqual([100, 101, 102, 103, 104, 105, 106, 107]);
+});
+
 test("an aborted signal ends the iteration, and result() has the partial text", async () => {
   await using kitty = await start();
   const session = await kitty.sessions.open();
