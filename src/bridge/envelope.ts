@@ -1,4 +1,4 @@
-import type { WireError } from "../errors.js";
+import type { WireError } from "./from-wire-error.js";
 import { wireErrorSchema } from "./messages.js";
 
 export type Outcome = { ok: unknown } | { error: WireError };

@@ -1,9 +1,10 @@
-import { fromWireError, TimeoutError, type WorkerExitedError } from "../errors.js";
+import { TimeoutError, type WorkerExitedError } from "../errors.js";
 import type { Child, ChildExit } from "../process/child.js";
 import { stopChild, type StopLimits } from "../process/stop-child.js";
 import { deferred } from "../util/deferred.js";
 import { abortable, throwIfAborted } from "./abortable.js";
 import { parseEnvelope, type Outcome } from "./envelope.js";
+import { fromWireError } from "./from-wire-error.js";
 import { startHeartbeat, type HeartbeatOptions } from "./heartbeat.js";
 import { METHODS, ticketSchema } from "./messages.js";
 import { createPythoniaBridge, type PythoniaBridge } from "./pythonia.js";

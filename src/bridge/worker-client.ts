@@ -1,4 +1,5 @@
-import { fromWireError, TimeoutError, type KittyError } from "../errors.js";
+import { TimeoutError, type KittyError } from "../errors.js";
+import { fromWireError } from "./from-wire-error.js";
 import {
   generationResultSchema,
   METHODS,
