@@ -1,0 +1,37 @@
+import { Command } from "commander";
+import { chatCommand } from "./chat-command.js";
+import { doctorCommand } from "./doctor-command.js";
+import { generateCommand } from "./generate-command.js";
+import type { Output } from "./output.js";
+import { packageVersion } from "./package-version.js";
+import { upCommand } from "./up-command.js";
+
+/** Options that every command takes. */
+export interface GlobalOptions {
+  config?: string;
+}
+
+export interface CommandContext {
+  output: Output;
+  /** The exit code of a command that ends without an error. */
+  setExitCode: (exitCode: number) => void;
+}
+
+/** All commands; parsing throws CommanderError or what a command throws. */
+export function createProgram(output: Output, setExitCode: (exitCode: number) => void): Command {
+  const context = { output, setExitCode };
+  const program = new Command("kitty-kv")
+    .description("Run large language models with a 2-bit KV cache.")
+    .version(packageVersion(), "-V, --version")
+    .option("--json", "one JSON document on stdout, or one a line where it streams")
+    .option("-c, --config <file>", "YAML configuration, such as configs/local.yaml")
+    .option("-v, --verbose", "print what the worker says to stderr")
+    .showSuggestionAfterError()
+    .exitOverride()
+    // Errors are printed once, by whoever runs the program.
+    .configureOutput({ outputError: () => undefined });
+  for (const command of [upCommand, generateCommand, chatCommand, doctorCommand]) {
+    program.addCommand(command(context).copyInheritedSettings(program));
+  }
+  return program;
+}

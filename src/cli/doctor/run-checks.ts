@@ -1,0 +1,19 @@
+import type { Config } from "../../index.js";
+import { packageRoot } from "../../runner/package-root.js";
+import type { Check } from "./check.js";
+import { checkDisk } from "./check-disk.js";
+import { checkNode } from "./check-node.js";
+import { checkProgram } from "./check-program.js";
+import { checkPython } from "./check-python.js";
+
+/** Every check that exists so far, in the order a person would go through them. */
+export async function runChecks(config: Config): Promise<Check[]> {
+  const root = packageRoot();
+  const groups = await Promise.all([
+    checkPython(config, root),
+    checkDisk(root),
+    checkProgram("apptainer", ["--version"]),
+    checkProgram("sbatch", ["--version"], "slurm"),
+  ]);
+  return [checkNode(), ...groups.flat()];
+}
