@@ -1,0 +1,1 @@
+"""Runs generations: sampling, incremental text, stop strings, and one thread that steps all of them in turn."""

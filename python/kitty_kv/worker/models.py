@@ -1,0 +1,132 @@
+"""Models in memory: loaded once for each path, dtype and device, and shared by sessions."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from ..config import KittyConfig
+from ..engine.engine import Engine
+from ..engine.generation import TextCodec
+from ..engine.sequence import Sequence
+
+if TYPE_CHECKING:
+    from ..hf.loading import LoadedModel
+
+Key = tuple[str | None, str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A loaded model and what generations need of its tokenizer."""
+
+    loaded: LoadedModel
+    codec: TextCodec
+
+    def new_sequence(self, config: KittyConfig) -> Sequence:
+        """An empty history with a cache of its own.
+
+        Raises:
+            KittyKvError: the model cannot use this cache.
+        """
+        from ..hf.cache import KittyCache
+
+        cache = KittyCache.for_model(self.loaded.model, config=config)
+        return Sequence(self.loaded.model, cache, self.loaded.context_length)
+
+    def describe(self) -> dict[str, Any]:
+        """The wire's description."""
+        loaded = self.loaded
+        return {
+            "name": loaded.name,
+            "path": loaded.path,
+            "contextLength": loaded.context_length,
+            "vocabSize": loaded.model.config.get_text_config().vocab_size,
+            "chatTemplate": loaded.tokenizer.chat_template is not None,
+            "dtype": str(loaded.model.dtype).removeprefix("torch."),
+            "device": str(loaded.model.device),
+        }
+
+
+class ModelStore:
+    """Keeps models that sessions use, and the last ones used until another must be loaded.
+
+    Args:
+        engine: stands still while a model is loaded, since Transformers changes torch's default dtype for that time.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._loading = threading.Lock()
+        self._lock = threading.Lock()
+        self._models: dict[Key, ServedModel] = {}
+        self._users: Counter[Key] = Counter()
+
+    def acquire(self, path: str | None, dtype: str, device: str) -> tuple[Key, ServedModel]:
+        """The model, loaded now if need be; blocks for that long. Give the key back with ``release``.
+
+        Raises:
+            KittyKvError: the model cannot be loaded.
+        """
+        is_folder = path is not None and os.path.exists(path)
+        key = (os.path.realpath(path) if is_folder else path, dtype, device)
+        model = self._take(key)
+        if model is not None:
+            return key, model
+        with self._loading:
+            # Somebody else may have loaded it while this thread waited.
+            model = self._take(key)
+            if model is None:
+                model = self._load(key, path)
+        return key, model
+
+    def release(self, key: Key) -> None:
+        """Says that a session does not use the model any more."""
+        with self._lock:
+            self._users[key] -= 1
+
+    def _take(self, key: Key) -> ServedModel | None:
+        with self._lock:
+            model = self._models.get(key)
+            if model is not None:
+                self._users[key] += 1
+            return model
+
+    def _load(self, key: Key, path: str | None) -> ServedModel:
+        from ..hf.loading import load_model
+
+        with self._lock:
+            for idle in [idle for idle in self._models if not self._users[idle]]:
+                del self._models[idle]
+        with self._engine.paused():
+            model = serve(load_model(path, dtype=key[1], device=key[2]))
+        with self._lock:
+            self._models[key] = model
+            self._users[key] += 1
+        return model
+
+
+def serve(loaded: LoadedModel) -> ServedModel:
+    """Prepares a loaded model for generations."""
+    tokenizer = loaded.tokenizer
+    # The first call settles truncation and padding in the tokenizer; afterwards threads may share it.
+    replacement_ids = tuple(tokenizer("\ufffd", add_special_tokens=False)["input_ids"])
+    codec = TextCodec(decode=_decoder(tokenizer), eos_ids=_eos_ids(loaded), replacement_ids=replacement_ids)
+    return ServedModel(loaded=loaded, codec=codec)
+
+
+def _decoder(tokenizer: Any) -> Any:
+    if tokenizer.is_fast:
+        # The same as below, several times as fast, and it is called twice for each token.
+        backend = tokenizer.backend_tokenizer
+        return lambda ids: backend.decode(ids, skip_special_tokens=True)
+    return lambda ids: tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def _eos_ids(loaded: LoadedModel) -> frozenset[int]:
+    configured = getattr(loaded.model.generation_config, "eos_token_id", None)
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(token for token in (*ids, loaded.tokenizer.eos_token_id) if token is not None)

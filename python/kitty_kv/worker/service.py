@@ -1,0 +1,126 @@
+"""The methods that need torch: sessions, generations and the models behind them."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ..config import KittyConfig
+from ..engine.engine import Engine
+from ..engine.generation import Request
+from ..engine.sampling import SamplingOptions
+from .bench_generate import PRESET, BenchModel
+from .later import Later, Work
+from .models import ModelStore
+from .outbox import Outbox
+from .prompts import Prompt
+from .sessions import SessionTable
+from .streams import StreamTable
+from .wire_config import config_from_wire, config_to_wire, memory_to_wire
+
+Params = dict[str, Any]
+
+
+class Service:
+    """One engine and everything that runs on it. Nothing here waits for a step or a load."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._engine = Engine()
+        self._streams = StreamTable(self._engine, outbox)
+        self._sessions = SessionTable(ModelStore(self._engine), self._streams)
+        self._bench = BenchModel(self._engine)
+        self._methods = {
+            "openSession": self._open_session,
+            "generate": self._generate,
+            "credit": self._credit,
+            "cancel": self._cancel,
+            "memory": self._memory,
+            "closeSession": self._close_session,
+            "bench.generate": self._bench_generate,
+        }
+
+    @property
+    def active_streams(self) -> int:
+        """How many generations have not ended."""
+        return len(self._streams)
+
+    @property
+    def step_age_ms(self) -> float | None:
+        """How long the engine's current step has been running."""
+        return self._engine.step_age_ms
+
+    def call(self, method: str, params: Params) -> Params | Later:
+        """Runs a method with checked parameters.
+
+        Raises:
+            KittyKvError: it cannot be done.
+        """
+        return self._methods[method](params)
+
+    def stop(self, timeout_s: float) -> None:
+        """Cancels all generations and waits for their ends."""
+        self._engine.cancel_all()
+        self._engine.wait_idle(timeout_s)
+
+    def _open_session(self, params: Params) -> Later:
+        config = config_from_wire(params["cache"])
+        self._sessions.reserve(params["session"])
+
+        def work() -> Params:
+            return self._opened(config, params)
+
+        return _in_thread(f"kitty-open-{params['session']}", work)
+
+    def _opened(self, config: KittyConfig, params: Params) -> Params:
+        name = params["session"]
+        session = self._sessions.open(name, config, params["model"], params["dtype"], params["device"])
+        return {"session": name, "model": session.model.describe(), "cache": config_to_wire(config)}
+
+    def _generate(self, params: Params) -> Params:
+        options = params["options"]
+        prompt = Prompt(params["prompt"], params["messages"])
+        sampling = SamplingOptions(
+            temperature=options["temperature"], top_k=options["topK"], top_p=options["topP"], seed=options["seed"]
+        )
+        self._sessions.generate(
+            params["session"],
+            params["stream"],
+            prompt,
+            lambda tokens: Request(tokens, options["maxNewTokens"], sampling, options["stop"]),
+            params["credit"],
+        )
+        return {}
+
+    def _credit(self, params: Params) -> Params:
+        self._streams.grant(params["stream"], params["tokens"])
+        return {}
+
+    def _cancel(self, params: Params) -> Params:
+        return {"cancelled": self._streams.cancel(params["stream"])}
+
+    def _memory(self, params: Params) -> Params | Later:
+        session = self._sessions.get(params["session"])
+
+        def work() -> Params:
+            return memory_to_wire(session.sequence.cache.memory(), session.config.preset)
+
+        if session.stream is None:
+            return work()
+        # A step changes the cache, so the engine counts between two of them.
+        return Later(lambda settle: self._engine.between_steps(lambda: settle(work)))
+
+    def _close_session(self, params: Params) -> Params:
+        self._sessions.close(params["session"])
+        return {}
+
+    def _bench_generate(self, params: Params) -> Later:
+        def work() -> Params:
+            make = self._bench.generation_maker(params["tokens"], params["tokensPerSecond"], params["credit"])
+            self._streams.start(params["stream"], PRESET, make, lambda _: None)
+            return {}
+
+        return _in_thread(f"kitty-bench-{params['stream']}", work)
+
+
+def _in_thread(name: str, work: Work) -> Later:
+    return Later(lambda settle: threading.Thread(target=settle, args=(work,), name=name, daemon=True).start())

@@ -1,0 +1,146 @@
+"""Sessions: who owns which cache, and whether something runs on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+
+from ..config import KittyConfig
+from ..engine.generation import Generation, Request, Result
+from ..engine.sequence import Sequence
+from ..errors import ConfigError, KittyKvError
+from .models import Key, ModelStore, ServedModel
+from .prompts import Message, Prompt
+from .streams import StreamListener, StreamTable
+
+MakeRequest = Callable[[Callable[[], list[int]]], Request]
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Session:
+    """One conversation: a model shared with others, tokens and cache of its own."""
+
+    name: str
+    config: KittyConfig
+    key: Key
+    model: ServedModel
+    sequence: Sequence
+    messages: list[Message] = dataclasses.field(default_factory=list)
+    stream: str | None = None
+    is_closed: bool = False
+
+
+class SessionTable:
+    """All open sessions. Methods may be called from any thread; only ``open`` takes its time."""
+
+    def __init__(self, models: ModelStore, streams: StreamTable) -> None:
+        self._models = models
+        self._streams = streams
+        self._lock = threading.Lock()
+        self._opening: set[str] = set()
+        self._sessions: dict[str, Session] = {}
+
+    def reserve(self, name: str) -> None:
+        """Takes a name for a session that ``open`` will fill.
+
+        Raises:
+            ConfigError: the name is in use.
+        """
+        with self._lock:
+            if name in self._sessions or name in self._opening:
+                raise ConfigError(f'Cannot open session "{name}": one of that name is open; choose another name.')
+            self._opening.add(name)
+
+    def open(self, name: str, config: KittyConfig, model: str | None, dtype: str, device: str) -> Session:
+        """Opens a reserved session; loads its model if nobody has it loaded.
+
+        Raises:
+            KittyKvError: the model cannot be loaded or cannot use this cache, or the session was closed in the meantime.
+        """
+        try:
+            key, served = self._models.acquire(model, dtype, device)
+            try:
+                session = Session(name, config, key, served, served.new_sequence(config))
+                self._add(session)
+            except BaseException:
+                self._models.release(key)
+                raise
+        finally:
+            with self._lock:
+                self._opening.discard(name)
+        return session
+
+    def get(self, name: str) -> Session:
+        """Raises KittyKvError ``session_not_found``."""
+        with self._lock:
+            session = self._sessions.get(name)
+        if session is None:
+            raise KittyKvError(
+                f'Cannot find session "{name}": none of that name is open; open one first.',
+                code="session_not_found",
+                details={"session": name},
+            )
+        return session
+
+    def generate(self, name: str, stream: str, prompt: Prompt, make_request: MakeRequest, credit: int) -> None:
+        """Accepts a generation; its tokens and its one end are events.
+
+        Raises:
+            KittyKvError: ``session_not_found``, ``session_busy``, or what the prompt cannot be.
+        """
+        session = self.get(name)
+        if session.stream is not None:
+            raise KittyKvError(
+                f'Cannot generate in session "{name}": stream "{session.stream}" still runs there; wait for its end or cancel it.',
+                code="session_busy",
+                details={"stream": session.stream},
+            )
+        prompt.check_model(session.model)
+
+        def make(listener: StreamListener) -> Generation:
+            session.stream = stream
+            request = make_request(lambda: prompt.tokens(session.model, session.sequence, session.messages))
+            return Generation(session.sequence, session.model.codec, request, listener, credit)
+
+        self._streams.start(stream, session.config.preset, make, lambda result: self._end(session, prompt, result))
+
+    def close(self, name: str) -> None:
+        """Forgets a session, cancels its stream and frees its cache when that has ended.
+
+        Raises:
+            KittyKvError: ``session_not_found``.
+        """
+        with self._lock:
+            if name in self._opening:
+                self._opening.discard(name)
+                return
+        session = self.get(name)
+        with self._lock:
+            del self._sessions[name]
+            session.is_closed = True
+            stream = session.stream
+        if stream is None:
+            self._models.release(session.key)
+        else:
+            self._streams.cancel(stream)
+
+    def _add(self, session: Session) -> None:
+        with self._lock:
+            if session.name not in self._opening:
+                raise KittyKvError(
+                    f'Cannot open session "{session.name}": it was closed while its model was loading.',
+                    code="session_not_found",
+                )
+            self._sessions[session.name] = session
+
+    def _end(self, session: Session, prompt: Prompt, result: Result | None) -> None:
+        """On the engine's thread: the turn is over, well or not."""
+        if result is not None and result.prompt_tokens:
+            reply: Message = {"role": "assistant", "content": result.text}
+            session.messages = [*session.messages, *prompt.messages, reply] if prompt.messages is not None else []
+        with self._lock:
+            session.stream = None
+            is_closed = session.is_closed
+        if is_closed:
+            self._models.release(session.key)
