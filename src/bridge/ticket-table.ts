@@ -13,17 +13,17 @@ export class TicketTable {
   }
 
   /**
-   * @param pendingCalls how many replies are due: no more outcomes than that can be early
+   * @param unreadReplies how many may still bring a ticket: no more outcomes than that can be early
    * @returns why the event is refused, if it is
    */
-  settle(ticket: number, value: unknown, pendingCalls: number): string | undefined {
+  settle(ticket: number, value: unknown, unreadReplies: number): string | undefined {
     const outcome = openEnvelope(value);
     if (outcome === undefined) return `an outcome of ticket ${String(ticket)} with neither result nor error`;
     const resolve = this.#waiting.get(ticket);
     if (resolve !== undefined) {
       this.#waiting.delete(ticket);
       resolve(outcome);
-    } else if (this.#early.has(ticket) || this.#early.size >= pendingCalls) {
+    } else if (this.#early.has(ticket) || this.#early.size >= unreadReplies) {
       return `an outcome of ticket ${String(ticket)}, which nobody holds`;
     } else {
       this.#early.set(ticket, outcome);

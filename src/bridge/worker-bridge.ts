@@ -55,6 +55,8 @@ export class WorkerBridge {
   readonly #ready = deferred<WorkerReady>();
   readonly #exited = deferred<WorkerExitedError>();
   #stopHeartbeat = (): void => undefined;
+  /** Replies that are due or not looked at yet; any of them may bring a ticket. */
+  #unreadReplies = 0;
   #hasHello = false;
   #reason: string | undefined;
   #error: WorkerExitedError | undefined;
@@ -133,7 +135,9 @@ export class WorkerBridge {
 
   async #request(method: string, params: object): Promise<Outcome> {
     if (this.#error !== undefined) throw this.#error;
+    this.#unreadReplies++;
     const reply = await this.#bridge.call(0, ["invoke"], [method, JSON.stringify(params)], {}, false, Infinity);
+    this.#unreadReplies--;
     const outcome = parseEnvelope(reply as string);
     if (outcome === undefined) return this.#refuse(`an answer to "${method}" with neither result nor error`);
     if ("error" in outcome) return outcome;
@@ -181,7 +185,7 @@ export class WorkerBridge {
       case "end":
         return this.streams.takeEnd(event.stream, event.outcome);
       case "settled":
-        return this.#tickets.settle(event.ticket, event.outcome, this.#transport.pendingCalls);
+        return this.#tickets.settle(event.ticket, event.outcome, this.#unreadReplies);
       default:
         return `an event that is not valid: ${JSON.stringify(value).slice(0, 120)}`;
     }

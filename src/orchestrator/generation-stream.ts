@@ -55,10 +55,12 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
   /** Sends the request, after a generation of the same session that was given up has made its last step. */
   async start(params: Params<"generate">, previous: GenerationStream | undefined): Promise<void> {
     if (previous?.isCancelled === true) await previous.ended();
-    const accepted = this.#client.generate(params, this);
+    if (this.#isCancelled) {
+      await this.#endUnstarted(params.session);
+      return;
+    }
     this.#isStarted = true;
-    if (this.#isCancelled) this.#sendCancel();
-    await accepted;
+    await this.#client.generate(params, this);
   }
 
   /** Waits for the end; what nobody iterates is read and kept in the meantime. */
@@ -73,7 +75,7 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
     if (!this.#isCancelled && !this.#isEnded) {
       this.#isCancelled = true;
       this.#wakeReader?.();
-      if (this.#isStarted) this.#sendCancel();
+      if (this.#isStarted) this.#tell(this.#client.cancel(this.#id));
     }
     await this.ended();
   }
@@ -131,8 +133,15 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
     return { done: true, value: undefined };
   }
 
-  #sendCancel(): void {
-    this.#tell(this.#client.cancel(this.#id));
+  /** Cancelled before it was sent: the worker need not even begin. */
+  async #endUnstarted(session: string): Promise<void> {
+    try {
+      const kvCache = await this.#client.memory(session);
+      const figures = { promptTokens: 0, completionTokens: 0, timeToFirstTokenMs: null, tokensPerSecond: null };
+      this.onResult({ text: "", finishReason: "cancelled", ...figures, kvCache });
+    } catch (error) {
+      this.onError(error as KittyError);
+    }
   }
 
   #refill(): void {

@@ -48,9 +48,9 @@ export class Session implements AsyncDisposable {
       options: checkedOptions,
       credit: CREDIT_WINDOW_TOKENS,
     };
+    if (signal !== undefined) cancelOnAbort(stream, signal);
     void stream.start(params, this.#previous);
     this.#previous = stream;
-    if (signal !== undefined) cancelOnAbort(stream, signal);
     return stream;
   }
 

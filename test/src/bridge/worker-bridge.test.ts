@@ -21,6 +21,15 @@ test("a long call resolves with the outcome that follows its ticket", async () =
   expect(await worker.client.openSession(SESSION)).toMatchObject({ session: "a", model: { name: "fixture" } });
 });
 
+test("long calls at once get each their own outcome, also when it comes before its ticket or right behind it", async () => {
+  await using worker = await startFixture("good_worker");
+  const names = Array.from({ length: 60 }, (_, i) => `s${String(i)}`);
+  const opened = await Promise.all(
+    names.map((session, i) => worker.client.openSession({ ...SESSION, session, model: i % 2 === 0 ? "early" : null })),
+  );
+  expect(opened.map(({ session }) => session)).toEqual(names);
+});
+
 test("an error of the worker keeps its code and text", async () => {
   await using worker = await startFixture("good_worker");
   await expect(worker.client.openSession({ ...SESSION, model: "missing" })).rejects.toMatchObject({
