@@ -60,6 +60,10 @@ export default defineConfig(
     },
   },
   {
+    files: ["examples/**"],
+    rules: { "@typescript-eslint/restrict-template-expressions": "off" },
+  },
+  {
     files: ["test/**", "examples/**/*.test.ts"],
     rules: {
       "max-lines-per-function": "off",

@@ -13,7 +13,5 @@ export default defineConfig({
     teardownTimeout: 20_000,
     pool: "forks",
     maxWorkers: 2,
-    // Programs the tests start must not colour their output because of who runs the tests.
-    env: { NO_COLOR: "1", FORCE_COLOR: "" },
   },
 });

@@ -1,0 +1,38 @@
+import { join } from "node:path";
+import { venvPython } from "../setup/steps.mjs";
+import { readPytestReport, readVitestReport } from "./read-reports.mjs";
+
+/** What the gate runs, in order; a step with readReport is a test suite. */
+export function gateSteps(root, reports) {
+  const node = (file, ...args) => [process.execPath, join(root, file), ...args];
+  const python = (...args) => [venvPython(root), "-m", ...args];
+  const vitestReport = join(reports, "vitest.json");
+  const pytestReport = join(reports, "pytest.xml");
+  return [
+    {
+      name: "prettier",
+      command: node("node_modules/prettier/bin/prettier.cjs", "--check", "--log-level", "warn", "."),
+    },
+    { name: "eslint", command: node("node_modules/eslint/bin/eslint.js", ".") },
+    { name: "types", command: node("node_modules/typescript/bin/tsc", "--noEmit") },
+    { name: "layers", command: node("scripts/check-layers.mjs") },
+    { name: "ruff check", command: python("ruff", "check", "--quiet", ".") },
+    { name: "ruff format", command: python("ruff", "format", "--check", "--quiet", ".") },
+    {
+      name: "vitest",
+      command: node(
+        "node_modules/vitest/vitest.mjs",
+        "run",
+        "--reporter=default",
+        "--reporter=./scripts/test/vitest-reporter.mjs",
+      ),
+      env: { KITTY_KV_VITEST_REPORT: vitestReport },
+      readReport: () => readVitestReport(vitestReport),
+    },
+    {
+      name: "pytest",
+      command: python("pytest", "-q", `--junitxml=${pytestReport}`),
+      readReport: () => readPytestReport(pytestReport),
+    },
+  ];
+}
