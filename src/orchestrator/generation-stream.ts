@@ -65,8 +65,11 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
 
   /** Waits for the end; what nobody iterates is read and kept in the meantime. */
   result(): Promise<GenerationResult> {
-    this.#isDraining = true;
-    this.#refill();
+    if (!this.#isDraining) {
+      this.#isDraining = true;
+      for (const { tokens } of this.#chunks) this.#readTokens += tokens;
+      this.#refill();
+    }
     return this.#result.promise;
   }
 

@@ -60,6 +60,17 @@ test("a worker stops sending when nobody reads", async () => {
   expect(usage.completionTokens).toBeLessThanOrEqual(256);
 });
 
+test("result() goes on with a generation that was waiting for its reader, and leaves what it had for iteration", async () => {
+  await using kitty = await start();
+  const session = await kitty.sessions.open();
+  const stream = session.generate("hello", { maxNewTokens: 1000 });
+  for (let i = 0; i < 50; i++) await session.memory();
+  expect((await stream.result()).usage.completionTokens).toBe(1000);
+  let tokens = 0;
+  for await (const chunk of stream) tokens += chunk.tokens;
+  expect(tokens).toBe(1000);
+});
+
 test("break cancels, and the session can generate again at once", async () => {
   await using kitty = await start();
   const session = await kitty.sessions.open();
