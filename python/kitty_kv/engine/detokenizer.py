@@ -1,8 +1,8 @@
 """Text from tokens that arrive one at a time.
 
-A token is not a piece of text: a character may need several, and some tokenizers write a token differently next to another.
-So a short window of tokens is decoded with and without the new one, and the difference is the new text (the method of
-vLLM and text-generation-inference). It is held back while it ends in a character whose bytes are not all there.
+A token is not a piece of text: a character may need several, and some tokenizers write a token differently next to
+another. So a short window of tokens is decoded with and without the new one, and the difference is the new text (the
+method of vLLM and text-generation-inference). It is held back while it ends in a character with bytes missing.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ class Detokenizer:
         self._decode = decode
         self._replacement_ids = list(replacement_ids)
         self._window = list(prompt[-_PROMPT_WINDOW:])
+        # Not from the middle of a character: some decoders then give up on all bytes that follow.
+        while (text := decode(self._window)).startswith(REPLACEMENT):
+            del self._window[0]
         self._known = len(self._window)
-        self._known_text = decode(self._window)
+        self._known_text = text
 
     def push(self, token: int) -> str:
         """Takes one token; returns the text that is complete now, often empty."""
@@ -49,8 +52,7 @@ class Detokenizer:
         """The text held back, at the end of the completion. Bytes that are no whole character are left out."""
         text = self._decode(self._window)
         if text.endswith(REPLACEMENT) and not self._ends_in_written_replacement():
-            written = text.rstrip(REPLACEMENT)
-            text = text[: max(len(written), len(text) - _LONGEST_CHARACTER + 1)]
+            text = text.rstrip(REPLACEMENT)
         new = text[len(self._known_text) :]
         self._advance()
         return new
@@ -61,7 +63,7 @@ class Detokenizer:
         self._known_text = self._decode(self._window)
 
     def _shed_noise(self, text: str) -> str:
-        """Lets go of bytes that will never be a character, so that the window stays short: all but the last few tokens."""
+        """Lets go of bytes that will never be a character, all but the last few, so that the window stays short."""
         for size in range(_LONGEST_CHARACTER, 0, -1):
             head, tail = self._decode(self._window[:-size]), self._decode(self._window[-size:])
             # No character spans a place where the parts decode to the whole.

@@ -120,7 +120,7 @@ class Engine:
         try:
             result = generation.cancel() if generation.is_cancelled else generation.step()
         # Even sys.exit() in a model's code ends its own generation only: nobody else would step the others.
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             generation.fail()
             generation.listener.on_error(error)
         else:

@@ -35,7 +35,10 @@ class Listener(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """What a generation came to. Times are None when it ended before its first token, ``prompt_tokens`` is 0 then too."""
+    """What a generation came to.
+
+    Times are None when it ended before its first token; ``prompt_tokens`` is 0 when it ended before its first step.
+    """
 
     text: str
     finish_reason: FinishReason

@@ -63,8 +63,8 @@ class Sampler:
         best, index = logits.max(dim=-1)
         if not torch.isfinite(best):
             raise KittyKvError(
-                f"Cannot choose a token: the model's largest logit is {best.item()}; run it with dtype float32 to see whether "
-                "the numbers overflow."
+                f"Cannot choose a token: the model's largest logit is {best.item()}; "
+                "run it with dtype float32 to see whether its numbers overflow."
             )
         if self._generator is None:
             return int(index)

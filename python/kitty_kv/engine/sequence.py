@@ -58,6 +58,6 @@ class Sequence:
         )
 
     def take_back(self, length: int) -> None:
-        """Forgets everything after the first ``length`` tokens; the cache is emptied and filled again by the next pass."""
+        """Forgets all but the first ``length`` tokens; the cache is emptied, and filled again by the next pass."""
         del self.tokens[length:]
         self.cache.reset()

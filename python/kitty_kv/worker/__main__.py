@@ -66,7 +66,7 @@ class Worker:
             from .start import start_service
 
             self._service, ready = start_service(self._outbox)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (the host must not wait for it)
             traceback.print_exc()
             print(
                 f"Cannot start the worker: {error}; set up its Python environment again.", file=sys.stderr, flush=True

@@ -1,4 +1,4 @@
-"""A generation to measure the bridge with: a model so small that this machine's CPU makes about a thousand tokens a second.
+"""A generation to measure the bridge with: of a model so small that a CPU makes about a thousand tokens a second.
 
 ``bench.generate`` runs it in a worker, ``bench_inside`` without any bridge, through the same engine.
 """
@@ -94,7 +94,7 @@ def _build() -> ServedModel:
         intermediate_size=64,
         hidden_size=64,
         layers=1,
-        heads=2,
+        heads=1,
         kv_heads=1,
         max_positions=_CONTEXT_LENGTH,
     )

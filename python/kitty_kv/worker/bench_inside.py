@@ -1,6 +1,6 @@
 """``python -m kitty_kv.worker.bench_inside --tokens N``: the benchmark's generation inside Python, without a bridge.
 
-Prints ``{"tokens", "seconds", "tokensPerSecond"}``; the same through the bridge is the worker's method ``bench.generate``.
+Prints ``{"tokens", "seconds", "tokensPerSecond"}``. The worker's method ``bench.generate`` runs the same.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import time
 from ..engine.engine import Engine
 from ..engine.generation import Result
 from .bench_generate import BenchModel
+from .threads import set_threads
 
 
 def main() -> int:
     """Runs one warm-up and one measured generation."""
     options = _parse()
+    set_threads()
     engine = Engine()
     model = BenchModel(engine)
     _run(engine, model, min(options.tokens, 64), None)

@@ -35,7 +35,6 @@ class Channel:
         os.dup2(2, 1)
         self.outbox = Outbox(out_fd, on_broken)
         os.register_at_fork(after_in_child=lambda: _leave_channel(self._in_fd, out_fd))
-        sys.stdin = open(0, encoding="utf-8", closefd=False)
         self._log_lines = _LogLines(self.outbox)
         buffer = io.BufferedWriter(self._log_lines, _LOG_LINE_BYTES)
         sys.stdout = io.TextIOWrapper(buffer, encoding="utf-8", errors="surrogateescape", line_buffering=True)
@@ -115,4 +114,4 @@ def _leave_channel(*fds: int) -> None:
     for fd in fds:
         with contextlib.suppress(OSError):
             os.close(fd)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False, buffering=1)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115

@@ -15,8 +15,8 @@ class Later:
     """Work for another thread.
 
     Args:
-        start: gets a function that runs the work it is given and tells the host of the outcome; must return at once, and have
-            that function called exactly once on some thread.
+        start: gets a function that runs the work it is given and tells the host of the outcome; must return at once,
+            and have that function called exactly once on some thread.
     """
 
     start: Callable[[Callable[[Work], None]], None]

@@ -1,6 +1,6 @@
 """When the worker ends: with its host, on request, and never later than that.
 
-Every way out is ``os._exit``: an orderly interpreter shutdown would wait for threads that may be deep in a torch operation.
+Every way out is ``os._exit``: an orderly interpreter shutdown would wait for threads that may be deep in torch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -34,8 +33,8 @@ def leave_now() -> NoReturn:
 class ShutdownRequest:
     """Runs ``on_shutdown`` once, on a thread of its own, after SIGTERM or ``request()``.
 
-    The signal is taken by C code that writes to a pipe: it works while Python threads hold any lock, and needs no free moment of
-    the main thread. SIGINT is ignored, since Ctrl-C reaches the host as well, and the host decides.
+    The signal is taken by C code that writes to a pipe: it works while Python threads hold any lock, and needs no free
+    moment of the main thread. SIGINT is ignored, since Ctrl-C reaches the host as well, and the host decides.
 
     Args:
         on_shutdown: must end the process.
@@ -60,13 +59,12 @@ class ShutdownRequest:
 
 
 def end_on_own_crash() -> None:
-    """Ends the process when one of the worker's own threads fails: a worker without its engine would only look alive."""
+    """Ends the process when one of the worker's own threads fails: without its engine it would only look alive."""
     stock = threading.excepthook
 
     def hook(args: threading.ExceptHookArgs) -> None:
         stock(args)
         if args.thread is not None and args.thread.name.startswith("kitty-"):
-            traceback.print_exception(args.exc_type, args.exc_value, args.exc_traceback, file=sys.stderr)
             sys.stderr.flush()
             os._exit(70)
 

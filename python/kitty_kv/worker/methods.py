@@ -132,5 +132,5 @@ def _envelope(work: Work, method: str) -> Params:
     try:
         return {"ok": work()}
     # Whatever it is, the host must hear of it, and the worker lives on.
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         return {"error": error_object(error, f"run {method[:64]}")}

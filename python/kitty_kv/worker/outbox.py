@@ -25,8 +25,8 @@ Event = list[Any]
 class Outbox:
     """Sends frames in order without making their senders wait for the reader of the pipe.
 
-    A frame is written at once by its own thread when nothing is queued and the pipe has room. Otherwise it is queued, and one
-    thread writes the queue; meanwhile the tokens of a stream are put together into one event.
+    A frame is written at once by its own thread when nothing is queued and the pipe has room. Otherwise it is queued,
+    and one thread writes the queue; meanwhile the tokens of a stream are put together into one event.
 
     Args:
         fd: where to write.

@@ -78,5 +78,5 @@ def _render(tokenizer: Any, messages: list[Message]) -> str:
     # A template is a program of the model's author and raises what it likes.
     except Exception as error:
         raise ConfigError(
-            f"Cannot generate from these messages: the model's chat template refuses them ({error}); check roles and order."
+            f"Cannot generate from these messages: the chat template refuses them ({error}); check roles and order."
         ) from error

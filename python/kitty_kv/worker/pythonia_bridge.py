@@ -25,8 +25,8 @@ class HostObjectError(ValueError):
 class PythoniaBridge:
     """Answers call frames through ``Bridge.onMessage``.
 
-    Stock, ``Bridge.m[0]`` offers eval, exec, open and the import of modules, and ``os.JSPyBridge`` the host's ``require``; here
-    ``m`` holds ``invoke`` only, which takes and returns strings, so no object of either side ever gets a number.
+    Stock, ``Bridge.m[0]`` offers eval, exec, open and imports, and ``os.JSPyBridge`` the host's ``require``.
+    Here ``m`` holds ``invoke`` only, which takes and returns strings, so no object of either side ever gets a number.
 
     Args:
         folder: of ``Bridge.py`` and ``proxy.py``.
@@ -72,7 +72,8 @@ class _Ipc:
 def _load(folder: pathlib.Path) -> type:
     if not (folder / "Bridge.py").is_file():
         raise FileNotFoundError(
-            f'Cannot start the worker: "{folder}" holds no Bridge.py; give --pythonia the folder src/pythonia of the npm package.'
+            f"Cannot start the worker: {folder} holds no Bridge.py; "
+            "give --pythonia the folder src/pythonia of the npm package."
         )
     # Its modules import each other by bare names, and those should mean nothing else later.
     sys.path.insert(0, str(folder))

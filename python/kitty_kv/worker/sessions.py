@@ -56,7 +56,7 @@ class SessionTable:
         """Opens a reserved session; loads its model if nobody has it loaded.
 
         Raises:
-            KittyKvError: the model cannot be loaded or cannot use this cache, or the session was closed in the meantime.
+            KittyKvError: the model cannot be loaded or use this cache, or the session was closed in the meantime.
         """
         try:
             key, served = self._models.acquire(model, dtype, device)
@@ -92,7 +92,8 @@ class SessionTable:
         session = self.get(name)
         if session.stream is not None:
             raise KittyKvError(
-                f'Cannot generate in session "{name}": stream "{session.stream}" still runs there; wait for its end or cancel it.',
+                f'Cannot generate in session "{name}": stream "{session.stream}" still runs there; '
+                "wait for its end or cancel it.",
                 code="session_busy",
                 details={"stream": session.stream},
             )

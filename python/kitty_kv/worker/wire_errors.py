@@ -22,7 +22,7 @@ def error_object(error: BaseException, attempt: str) -> dict[str, Any]:
         return {"code": error.code, "message": str(error), "details": _plain(error.details)}
     last_line = traceback.format_exception_only(error)[-1].strip().split("\n")[0]
     if _is_out_of_memory(error):
-        message = f"Cannot {attempt}: memory ran out ({last_line}); close sessions, or use a shorter prompt or a smaller model."
+        message = f"Cannot {attempt}: memory ran out ({last_line}); close sessions or shorten the prompt."
         return {"code": "out_of_memory", "message": message, "details": {}}
     message = f"Cannot {attempt}: Python raised {last_line}; the traceback is in the details."
     text = "".join(traceback.format_exception(error))
