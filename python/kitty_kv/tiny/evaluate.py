@@ -30,8 +30,8 @@ class Windows:
     tokens: int
 
 
-def windows(tokenizer: Tokenizer, corpus: Corpus, length: int, most: int | None = None) -> Windows:
-    """Encode a text for `bits_per_byte`; `most` keeps only that many windows, spread evenly over the text."""
+def windows(tokenizer: Tokenizer, corpus: Corpus, length: int) -> Windows:
+    """Encode a text for `bits_per_byte`."""
     encoded = [np.array([*e.ids, EOS_ID], np.int64) for e in tokenizer.encode_batch(list(corpus.documents))]
     stream = np.concatenate([np.array([EOS_ID]), *encoded])
     tokens = len(stream) - 1
@@ -40,9 +40,6 @@ def windows(tokenizer: Tokenizer, corpus: Corpus, length: int, most: int | None 
     targets = np.full(count * length, IGNORED, np.int64)
     inputs[:tokens], targets[:tokens] = stream[:-1], stream[1:]
     inputs, targets = inputs.reshape(count, length), targets.reshape(count, length)
-    if most is not None and most < count:
-        chosen = np.linspace(0, count - 1, most).astype(int)
-        inputs, targets = inputs[chosen], targets[chosen]
     predicted = targets[targets >= 0]
     size_bytes = int(_token_sizes(tokenizer)[predicted].sum())
     return Windows(torch.from_numpy(inputs), torch.from_numpy(targets), size_bytes, len(predicted))

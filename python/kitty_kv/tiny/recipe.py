@@ -24,11 +24,11 @@ from .model_definition import TinyModel
 from .sample import sample
 from .settings import MODEL_LIMIT_BYTES, TrainSettings
 from .source import TextSource
-from .text import Corpus, hold_out, read_corpus
+from .text import Corpus, excerpt, hold_out, read_corpus
 from .tokenizer import train_tokenizer
 
 _PROMPT = "It was a dark night, and the old man"
-_TRAIN_SAMPLE_WINDOWS = 64
+_TRAIN_SAMPLE_CHARACTERS = 400_000
 
 
 def make_model(
@@ -91,13 +91,13 @@ def _prepare(text: Path, valid: Path | None, settings: TrainSettings) -> _Data:
     else:
         train_corpus, valid_corpus = hold_out(train_corpus)
     tokenizer = train_tokenizer(train_corpus.documents, settings.vocab_size)
-    sample_windows = windows(tokenizer, train_corpus, settings.length, _TRAIN_SAMPLE_WINDOWS)
+    train_sample = excerpt(train_corpus, _TRAIN_SAMPLE_CHARACTERS)
     return _Data(
-        train_corpus,
-        valid_corpus,
-        tokenizer,
-        sample_windows,
-        windows(tokenizer, valid_corpus, settings.length),
+        train=train_corpus,
+        valid=valid_corpus,
+        tokenizer=tokenizer,
+        train_windows=windows(tokenizer, train_sample, settings.length),
+        valid_windows=windows(tokenizer, valid_corpus, settings.length),
     )
 
 
@@ -146,6 +146,7 @@ def _finish(
         (folder / "README.md").write_text(model_card(record))
         out.mkdir(exist_ok=True)
         for file in sorted(folder.iterdir()):
+            file.chmod(0o644)  # safetensors writes for its owner alone
             os.replace(file, out / file.name)
     report(
         f"exported {record.weights_bytes:,} bytes of weights; {bits:.4f} bits per byte on {data.valid.name} (weights of "

@@ -81,3 +81,11 @@ def hold_out(corpus: Corpus, share: float = 0.05) -> tuple[Corpus, Corpus]:
             f'Cannot hold back {share:.0%} of "{corpus.name}": the text is too short; give a longer one'
         )
     return kept, held_out
+
+
+def excerpt(corpus: Corpus, characters: int, documents: int = 6) -> Corpus:
+    """About `characters` of a corpus: the beginnings of up to `documents` of them, evenly chosen."""
+    chosen = corpus.documents[:: -(-len(corpus.documents) // documents)]
+    return Corpus(
+        f"part of {corpus.name}", tuple(document[: characters // len(chosen)] for document in chosen)
+    )
