@@ -88,6 +88,15 @@ export const METHODS = {
     }),
     result: empty,
   },
+  "bench.generate": {
+    params: z.strictObject({
+      stream: id,
+      tokens: z.number().int().positive(),
+      tokensPerSecond: z.number().positive().nullable(),
+      credit: z.number().int().positive(),
+    }),
+    result: empty,
+  },
 } as const;
 
 export type Method = keyof typeof METHODS;

@@ -40,15 +40,7 @@ export class WorkerClient {
 
   /** Starts a generation; its listener hears tokens, then exactly one result or error, whatever happens. */
   async generate(params: Params<"generate">, listener: GenerationListener): Promise<void> {
-    await this.#startStream("generate", params, params.credit, {
-      onTokens: listener.onTokens,
-      onEnd: (outcome) => {
-        this.#endGeneration(outcome, listener);
-      },
-      onWorkerExit: listener.onError,
-    }).catch((error: unknown) => {
-      listener.onError(error as KittyError);
-    });
+    await this.#generateOn("generate", params, listener);
   }
 
   /** Lets a stream send more tokens. */
@@ -79,7 +71,28 @@ export class WorkerClient {
     });
   }
 
-  async #startStream<M extends "generate" | "bench.emit">(
+  /** A generation of a model made for measuring, which hears and ends like any other. */
+  async benchGenerate(params: Params<"bench.generate">, listener: GenerationListener): Promise<void> {
+    await this.#generateOn("bench.generate", params, listener);
+  }
+
+  async #generateOn<M extends "generate" | "bench.generate">(
+    method: M,
+    params: Params<M>,
+    listener: GenerationListener,
+  ): Promise<void> {
+    await this.#startStream(method, params, params.credit, {
+      onTokens: listener.onTokens,
+      onEnd: (outcome) => {
+        this.#endGeneration(outcome, listener);
+      },
+      onWorkerExit: listener.onError,
+    }).catch((error: unknown) => {
+      listener.onError(error as KittyError);
+    });
+  }
+
+  async #startStream<M extends "generate" | "bench.emit" | "bench.generate">(
     method: M,
     params: Params<M>,
     credit: number,

@@ -126,9 +126,10 @@ class Generation:
     def _begin(self) -> None:
         prompt = self._request.prompt()
         self._sequence.check_fits(prompt)
+        tokens = self._sequence.tokens
+        self._detokenizer = Detokenizer(self._codec.decode, [*tokens, *prompt], self._codec.replacement_ids)
         self._prompt_tokens = len(prompt)
-        self._sequence.tokens.extend(prompt)
-        self._detokenizer = Detokenizer(self._codec.decode, self._sequence.tokens, self._codec.replacement_ids)
+        tokens.extend(prompt)
 
     def _next_token(self) -> int:
         sequence = self._sequence

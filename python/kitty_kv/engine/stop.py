@@ -18,7 +18,7 @@ class StopMatcher:
         self.matched: str | None = None
 
     def push(self, text: str) -> str:
-        """Takes the next piece; returns the text that can be shown now. After a match ``matched`` is the stop string."""
+        """Takes the next piece; returns the text that can be shown now. ``matched`` is the stop string once it came."""
         if not self._stops:
             return text
         text = self._held + text

@@ -14,7 +14,7 @@ from .later import Later, Work
 from .models import ModelStore
 from .outbox import Outbox
 from .prompts import Prompt
-from .sessions import SessionTable
+from .sessions import Reservation, SessionTable
 from .streams import StreamTable
 from .wire_config import config_from_wire, config_to_wire, memory_to_wire
 
@@ -64,17 +64,16 @@ class Service:
 
     def _open_session(self, params: Params) -> Later:
         config = config_from_wire(params["cache"])
-        self._sessions.reserve(params["session"])
+        reservation = self._sessions.reserve(params["session"])
 
         def work() -> Params:
-            return self._opened(config, params)
+            return self._opened(reservation, config, params)
 
         return _in_thread(f"kitty-open-{params['session']}", work)
 
-    def _opened(self, config: KittyConfig, params: Params) -> Params:
-        name = params["session"]
-        session = self._sessions.open(name, config, params["model"], params["dtype"], params["device"])
-        return {"session": name, "model": session.model.describe(), "cache": config_to_wire(config)}
+    def _opened(self, reservation: Reservation, config: KittyConfig, params: Params) -> Params:
+        session = self._sessions.open(reservation, config, params["model"], params["dtype"], params["device"])
+        return {"session": session.name, "model": session.model.describe(), "cache": config_to_wire(config)}
 
     def _generate(self, params: Params) -> Params:
         options = params["options"]

@@ -31,6 +31,13 @@ class Session:
     is_closed: bool = False
 
 
+class Reservation:
+    """A session's name, taken while its model is loading."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
 class SessionTable:
     """All open sessions. Methods may be called from any thread; only ``open`` takes its time."""
 
@@ -38,10 +45,10 @@ class SessionTable:
         self._models = models
         self._streams = streams
         self._lock = threading.Lock()
-        self._opening: set[str] = set()
+        self._opening: dict[str, Reservation] = {}
         self._sessions: dict[str, Session] = {}
 
-    def reserve(self, name: str) -> None:
+    def reserve(self, name: str) -> Reservation:
         """Takes a name for a session that ``open`` will fill.
 
         Raises:
@@ -50,9 +57,12 @@ class SessionTable:
         with self._lock:
             if name in self._sessions or name in self._opening:
                 raise ConfigError(f'Cannot open session "{name}": one of that name is open; choose another name.')
-            self._opening.add(name)
+            self._opening[name] = Reservation(name)
+            return self._opening[name]
 
-    def open(self, name: str, config: KittyConfig, model: str | None, dtype: str, device: str) -> Session:
+    def open(
+        self, reservation: Reservation, config: KittyConfig, model: str | None, dtype: str, device: str
+    ) -> Session:
         """Opens a reserved session; loads its model if nobody has it loaded.
 
         Raises:
@@ -61,14 +71,16 @@ class SessionTable:
         try:
             key, served = self._models.acquire(model, dtype, device)
             try:
-                session = Session(name, config, key, served, served.new_sequence(config))
-                self._add(session)
+                session = Session(reservation.name, config, key, served, served.new_sequence(config))
+                self._add(reservation, session)
             except BaseException:
                 self._models.release(key)
                 raise
         finally:
             with self._lock:
-                self._opening.discard(name)
+                # Closed in the meantime, the name may be somebody else's by now.
+                if self._opening.get(reservation.name) is reservation:
+                    del self._opening[reservation.name]
         return session
 
     def get(self, name: str) -> Session:
@@ -100,9 +112,10 @@ class SessionTable:
         prompt.check_model(session.model)
 
         def make(listener: StreamListener) -> Generation:
-            session.stream = stream
             request = make_request(lambda: prompt.tokens(session.model, session.sequence, session.messages))
-            return Generation(session.sequence, session.model.codec, request, listener, credit)
+            generation = Generation(session.sequence, session.model.codec, request, listener, credit)
+            session.stream = stream
+            return generation
 
         self._streams.start(stream, session.config.preset, make, lambda result: self._end(session, prompt, result))
 
@@ -113,8 +126,7 @@ class SessionTable:
             KittyKvError: ``session_not_found``.
         """
         with self._lock:
-            if name in self._opening:
-                self._opening.discard(name)
+            if self._opening.pop(name, None) is not None:
                 return
         session = self.get(name)
         with self._lock:
@@ -126,9 +138,9 @@ class SessionTable:
         else:
             self._streams.cancel(stream)
 
-    def _add(self, session: Session) -> None:
+    def _add(self, reservation: Reservation, session: Session) -> None:
         with self._lock:
-            if session.name not in self._opening:
+            if self._opening.get(session.name) is not reservation:
                 raise KittyKvError(
                     f'Cannot open session "{session.name}": it was closed while its model was loading.',
                     code="session_not_found",

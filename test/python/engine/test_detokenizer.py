@@ -6,8 +6,9 @@ import random
 from collections.abc import Callable
 
 import pytest
-from kitty_kv.engine.detokenizer import REPLACEMENT, Detokenizer
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from kitty_kv.engine.detokenizer import REPLACEMENT, Detokenizer
 
 WORDS = ["the cat sat on the mat", "naïve café", "你好世界", "🙂🐈‍⬛👩‍👩‍👧", "a\u0301e\u0302", "שלום", "¿qué?"]
 

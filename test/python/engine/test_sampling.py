@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from kitty_kv.engine.sampling import Sampler, SamplingOptions
 from kitty_kv.errors import ConfigError, KittyKvError
 
@@ -92,7 +93,14 @@ def test_logits_without_a_largest_number_are_an_error(temperature: float, bad: f
 
 @pytest.mark.parametrize(
     "options",
-    [{"temperature": -1}, {"temperature": math.nan}, {"temperature": math.inf}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.1}],
+    [
+        {"temperature": -1},
+        {"temperature": math.nan},
+        {"temperature": math.inf},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+    ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="Cannot sample"):
