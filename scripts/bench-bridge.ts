@@ -6,9 +6,14 @@ import { spawnSync } from "node:child_process";
 import { arch, cpus, platform, release } from "node:os";
 import { parseArgs } from "node:util";
 import { WorkerClient } from "../src/bridge/worker-client.js";
+import { CREDIT_WINDOW_TOKENS } from "../src/orchestrator/generation-stream.js";
 import { LocalRunner } from "../src/runner/local-runner.js";
+import { packageRoot } from "../src/runner/package-root.js";
+import { workerEnvironment } from "../src/runner/worker-environment.js";
 
 const ROUND_TRIPS = 5000;
+const ROUNDS = 5;
+const GENERATED_TOKENS = 4000;
 let streamCount = 0;
 const TARGETS = { roundTripP50Us: 150, eventsPerSecond: 50_000, overheadPercent: 3 };
 
@@ -82,14 +87,60 @@ async function push(client: WorkerClient, streams: number, total: number): Promi
   return { tokensPerSecond: total / ((performance.now() - start) / 1000) };
 }
 
-async function overhead(_client: WorkerClient): Promise<Row[]> {
-  return [];
+/** The same generation through the bridge and inside Python, in turns; the best of each, since noise only ever slows down. */
+async function overhead(client: WorkerClient): Promise<Row[]> {
+  await generateOverBridge(client, 64);
+  let inside = 0;
+  let outside = 0;
+  for (let round = 0; round < ROUNDS; round++) {
+    inside = Math.max(inside, generateInside());
+    outside = Math.max(outside, await generateOverBridge(client, GENERATED_TOKENS));
+  }
+  const percent = (inside / outside - 1) * 100;
+  const limit = TARGETS.overheadPercent;
+  return [
+    { name: `generation inside Python, best of ${String(ROUNDS)}`, value: inside, unit: "tokens/s" },
+    { name: `the same over the bridge, best of ${String(ROUNDS)}`, value: outside, unit: "tokens/s" },
+    { name: "overhead", value: percent, unit: "%", target: `<= ${String(limit)}`, isPass: percent <= limit },
+  ];
 }
-function report(rows: Row[]): void {
-  console.table(rows);
-  void spawnSync;
-  void arch;
-  void cpus;
-  void platform;
-  void release;
+
+async function generateOverBridge(client: WorkerClient, tokens: number): Promise<number> {
+  const stream = `bench-${String(++streamCount)}`;
+  const start = performance.now();
+  let unreported = 0;
+  await new Promise((resolve, reject) => {
+    const onTokens = (_text: string, count: number): void => {
+      unreported += count;
+      if (unreported < CREDIT_WINDOW_TOKENS / 4) return;
+      client.credit(stream, unreported).catch(reject);
+      unreported = 0;
+    };
+    const params = { stream, tokens, tokensPerSecond: null, credit: CREDIT_WINDOW_TOKENS };
+    client.benchGenerate(params, { onTokens, onResult: resolve, onError: reject }).catch(reject);
+  });
+  return tokens / ((performance.now() - start) / 1000);
+}
+
+function generateInside(): number {
+  const args = ["-m", "kitty_kv.worker.bench_inside", "--tokens", String(GENERATED_TOKENS)];
+  const env = workerEnvironment(packageRoot(), process.env);
+  const { status, stdout, stderr } = spawnSync(runner.describe().command[0] ?? "", args, { env, encoding: "utf8" });
+  if (status !== 0) throw new Error(`Cannot measure inside Python: exit code ${String(status)}, ${stderr.slice(-500)}`);
+  return (JSON.parse(stdout) as { tokensPerSecond: number }).tokensPerSecond;
+}
+
+function report(rows: readonly Row[]): void {
+  const [cpu] = cpus();
+  const hardware = `${cpu?.model ?? "unknown CPU"} x ${String(cpus().length)}, ${platform()} ${release()} ${arch()}, Node ${process.version}`;
+  if (values.json === true) {
+    console.log(JSON.stringify({ hardware, rows }));
+  } else {
+    console.log(hardware);
+    for (const { name, value, unit, target, isPass } of rows) {
+      const verdict = target === undefined ? "" : `${isPass === true ? "PASS" : "MISS"} (${target})`;
+      console.log(`${name.padEnd(44)}${value.toFixed(1).padStart(12)} ${unit.padEnd(10)}${verdict}`);
+    }
+  }
+  if (rows.some(({ isPass }) => isPass === false)) process.exitCode = 1;
 }
