@@ -47,9 +47,7 @@ def write_svg(points: list[CurvePoint], path: Path) -> None:
         line = " ".join(f"{x},{y}" for x, y in (place(p.tokens, getattr(p, name)) for p in measured))
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts.append(_text(_WIDTH - _RIGHT - 8, _TOP + 18 + 18 * i, label, "end", fill=colour))
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif">'
-    )
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif">'
     background = f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>'
     path.write_text("\n".join([head, background, *parts, "</svg>"]) + "\n")
 
@@ -65,6 +63,4 @@ def _count(tokens: float) -> str:
 
 
 def _text(x: float, y: float, text: str, anchor: str, size: int = 12, fill: str = "#333") -> str:
-    return (
-        f'<text x="{x:.0f}" y="{y:.0f}" font-size="{size}" text-anchor="{anchor}" fill="{fill}">{text}</text>'
-    )
+    return f'<text x="{x:.0f}" y="{y:.0f}" font-size="{size}" text-anchor="{anchor}" fill="{fill}">{text}</text>'

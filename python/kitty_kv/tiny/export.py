@@ -16,9 +16,7 @@ from .tokenizer import EOS_ID, save_tokenizer
 def export_model(model: TinyModel, tokenizer: Tokenizer, folder: Path) -> None:
     """Write config.json, generation_config.json, model.safetensors (bfloat16) and the tokenizer's files into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {
-        name: tensor.to(torch.bfloat16).contiguous().cpu() for name, tensor in model.state_dict().items()
-    }
+    weights = {name: tensor.to(torch.bfloat16).contiguous().cpu() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     _write_json(folder / "config.json", _qwen3_config(model.shape))
     _write_json(

@@ -89,9 +89,7 @@ class _Backbone(nn.Module):
         x = self.embed_tokens(ids)  # [B, S, hidden]
         cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
         for layer in self.layers:
-            run = (
-                layer if self.training else layer.forward
-            )  # only the call, not `forward`, is the compiled one
+            run = layer if self.training else layer.forward  # only the call, not `forward`, is the compiled one
             x = run(x, cos, sin)
         return self.norm(x)
 
@@ -124,12 +122,8 @@ class _Attention(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         heads = (*x.shape[:2], -1, self.head_dim)
         v = self.v_proj(x).view(heads).transpose(1, 2)  # [B, HKV, S, D]
-        q = _rotate(self.q_norm(self.q_proj(x).view(heads)).transpose(1, 2), cos, sin).to(
-            v.dtype
-        )  # [B, HQ, S, D]
-        k = _rotate(self.k_norm(self.k_proj(x).view(heads)).transpose(1, 2), cos, sin).to(
-            v.dtype
-        )  # [B, HKV, S, D]
+        q = _rotate(self.q_norm(self.q_proj(x).view(heads)).transpose(1, 2), cos, sin).to(v.dtype)  # [B, HQ, S, D]
+        k = _rotate(self.k_norm(self.k_proj(x).view(heads)).transpose(1, 2), cos, sin).to(v.dtype)  # [B, HKV, S, D]
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
         return self.o_proj(out.transpose(1, 2).flatten(2))  # [B, S, hidden]
 

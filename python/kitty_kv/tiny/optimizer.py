@@ -17,9 +17,7 @@ class Muon(torch.optim.Optimizer):
     Matrices of one shape are orthogonalised as one batch, which keeps a step to a few dozen launches.
     """
 
-    def __init__(
-        self, matrices: list[Tensor], lr: float, weight_decay: float, momentum: float = 0.95
-    ) -> None:
+    def __init__(self, matrices: list[Tensor], lr: float, weight_decay: float, momentum: float = 0.95) -> None:
         by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
         for matrix in matrices:
             by_shape[matrix.shape].append(matrix)

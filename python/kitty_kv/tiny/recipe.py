@@ -116,9 +116,7 @@ def _finish(
     with tempfile.TemporaryDirectory(prefix=".kitty-kv-tiny-", dir=out.parent) as name:
         folder = Path(name)
         export_model(model, data.tokenizer, folder)
-        weights_bytes = sum(
-            (folder / part).stat().st_size for part in ("model.safetensors", "tokenizer.json")
-        )
+        weights_bytes = sum((folder / part).stat().st_size for part in ("model.safetensors", "tokenizer.json"))
         if weights_bytes > MODEL_LIMIT_BYTES:
             raise ConfigError(
                 f"Cannot export the model: weights and tokenizer take {weights_bytes:,} bytes, at most "
@@ -158,9 +156,7 @@ def _finish(
 def _samples(model: TinyModel, tokenizer: Tokenizer, settings: TrainSettings) -> list[tuple[str, str]]:
     new_tokens = min(100, settings.length // 2)
     kinds = (("Greedy", 0.0), ("Temperature 0.8", 0.8))
-    return [
-        (label, sample(model, tokenizer, _PROMPT, new_tokens, heat, settings.seed)) for label, heat in kinds
-    ]
+    return [(label, sample(model, tokenizer, _PROMPT, new_tokens, heat, settings.seed)) for label, heat in kinds]
 
 
 def _command(data: _Data, settings: TrainSettings) -> str:
@@ -177,9 +173,7 @@ def _command(data: _Data, settings: TrainSettings) -> str:
 
 def _device(wanted: str) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "Cannot train on cuda: PyTorch sees no GPU here; use --device cpu or install a CUDA build"
-        )
+        raise ConfigError("Cannot train on cuda: PyTorch sees no GPU here; use --device cpu or install a CUDA build")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(wanted)

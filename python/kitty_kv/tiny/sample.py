@@ -9,9 +9,7 @@ from .model_definition import TinyModel
 
 
 @torch.no_grad()
-def sample(
-    model: TinyModel, tokenizer: Tokenizer, prompt: str, new_tokens: int, temperature: float, seed: int
-) -> str:
+def sample(model: TinyModel, tokenizer: Tokenizer, prompt: str, new_tokens: int, temperature: float, seed: int) -> str:
     """Continue `prompt`; temperature 0 is greedy. The whole text is read again for each token, which is fine for a card."""
     model.eval()
     device = model.model.embed_tokens.weight.device
@@ -19,9 +17,10 @@ def sample(
     ids = tokenizer.encode(prompt).ids
     for _ in range(new_tokens):
         logits = model(torch.tensor([ids], device=device))[0, -1].float().cpu()
-        if temperature:
-            chosen = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)
-        else:
-            chosen = logits.argmax()
+        chosen = (
+            torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)
+            if temperature
+            else logits.argmax()
+        )
         ids.append(int(chosen))
     return tokenizer.decode(ids, skip_special_tokens=False)

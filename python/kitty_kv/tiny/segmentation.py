@@ -29,9 +29,7 @@ class Segmenter:
         seed: makes the pools reproducible.
     """
 
-    def __init__(
-        self, tokenizer: Tokenizer, pieces: list[str], counts: np.ndarray, dropout: float, seed: int
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, pieces: list[str], counts: np.ndarray, dropout: float, seed: int) -> None:
         rng = np.random.default_rng([seed, 1])
         variants = np.minimum(POOL_SIZE, (counts + 1) // 2) if dropout else np.zeros_like(counts)
         merges = _MergeTable(tokenizer)
@@ -64,9 +62,7 @@ def cut(documents: tuple[str, ...]) -> tuple[list[str], list[np.ndarray]]:
     cut_documents = []
     for document in documents:
         found = pattern.findall(document)
-        cut_documents.append(
-            np.fromiter((numbers.setdefault(p, len(numbers)) for p in found), np.int64, len(found))
-        )
+        cut_documents.append(np.fromiter((numbers.setdefault(p, len(numbers)) for p in found), np.int64, len(found)))
     return list(numbers), cut_documents
 
 

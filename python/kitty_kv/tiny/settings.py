@@ -45,9 +45,7 @@ class TrainSettings:
     vocab_size: int = _option(2048, "tokenizer entries; 257 means bytes only")
     layers: int = _option(6, "number of layers")
     hidden_size: int = _option(384, "width of the residual stream")
-    intermediate_size: int | None = _option(
-        None, "feed-forward width; by default as large as the size limit allows"
-    )
+    intermediate_size: int | None = _option(None, "feed-forward width; by default as large as the size limit allows")
     heads: int = _option(6, "query heads of 128 channels")
     kv_heads: int = _option(2, "key/value heads")
     length: int = _option(4096, "tokens a training row holds")
@@ -65,9 +63,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
-            raise ConfigError(
-                "Cannot plan the training: give either --steps or --minutes, not both and not neither"
-            )
+            raise ConfigError("Cannot plan the training: give either --steps or --minutes, not both and not neither")
         for name, (least, most) in _BOUNDS.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
@@ -94,9 +90,7 @@ class TrainSettings:
             kv_heads=self.kv_heads,
             max_positions=self.length,
         )
-        fitting = (
-            (_WEIGHTS_BUDGET_BYTES // 2 - base.parameters) // (3 * self.layers * self.hidden_size) // 8 * 8
-        )
+        fitting = (_WEIGHTS_BUDGET_BYTES // 2 - base.parameters) // (3 * self.layers * self.hidden_size) // 8 * 8
         intermediate = self.intermediate_size or fitting
         if intermediate < 8 or intermediate > fitting:
             raise ConfigError(

@@ -28,9 +28,7 @@ class Source(Protocol):
 class TextSource:
     """Documents of a text in a new order each pass, segmented with BPE-dropout early on and plainly in the end."""
 
-    def __init__(
-        self, corpus: Corpus, tokenizer: Tokenizer, dropout: float, plain_from: float, seed: int
-    ) -> None:
+    def __init__(self, corpus: Corpus, tokenizer: Tokenizer, dropout: float, plain_from: float, seed: int) -> None:
         pieces, self._documents = cut(corpus.documents)
         counts = np.bincount(np.concatenate(self._documents), minlength=len(pieces))
         self._segmenter = Segmenter(tokenizer, pieces, counts, dropout, seed)

@@ -52,9 +52,7 @@ def read_corpus(path: Path) -> Corpus:
         ) from error
     documents = tuple(part for part in split_documents(text) if part.strip())
     if not documents:
-        raise ConfigError(
-            f'Cannot read the text "{path}": it holds no text; give a file with something to learn from'
-        )
+        raise ConfigError(f'Cannot read the text "{path}": it holds no text; give a file with something to learn from')
     return Corpus(path.name, documents)
 
 
@@ -77,15 +75,11 @@ def hold_out(corpus: Corpus, share: float = 0.05) -> tuple[Corpus, Corpus]:
     kept = Corpus(corpus.name, tuple(filter(None, head)))
     held_out = Corpus(f"the last {share:.0%} of {corpus.name}", tuple(filter(None, tail)))
     if not kept.documents or not held_out.documents:
-        raise ConfigError(
-            f'Cannot hold back {share:.0%} of "{corpus.name}": the text is too short; give a longer one'
-        )
+        raise ConfigError(f'Cannot hold back {share:.0%} of "{corpus.name}": the text is too short; give a longer one')
     return kept, held_out
 
 
 def excerpt(corpus: Corpus, characters: int, documents: int = 6) -> Corpus:
     """About `characters` of a corpus: the beginnings of up to `documents` of them, evenly chosen."""
     chosen = corpus.documents[:: -(-len(corpus.documents) // documents)]
-    return Corpus(
-        f"part of {corpus.name}", tuple(document[: characters // len(chosen)] for document in chosen)
-    )
+    return Corpus(f"part of {corpus.name}", tuple(document[: characters // len(chosen)] for document in chosen))

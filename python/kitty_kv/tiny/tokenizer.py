@@ -45,6 +45,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
         **special,
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,
+        "model_input_names": ["input_ids", "attention_mask"],
         "add_prefix_space": False,
         "clean_up_tokenization_spaces": False,
         "added_tokens_decoder": {

@@ -39,9 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m kitty_kv.tiny.train", description=__doc__)
     parser.add_argument("--text", type=Path, required=True, help="UTF-8 text to learn from, plain or .xz")
     parser.add_argument("--valid", type=Path, help="text to validate on; by default the last 5%% of --text")
-    parser.add_argument(
-        "--out", type=Path, default=MODEL_PATH, help="folder to write (default: the bundled model's)"
-    )
+    parser.add_argument("--out", type=Path, default=MODEL_PATH, help="folder to write (default: the bundled model's)")
     for field in fields(TrainSettings):
         kind = {"str": str, "float": float, "float | None": float}.get(str(field.type), int)
         shown = "" if field.default is None else f" (default {field.default})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.metadata
 
 from .outbox import Outbox
 from .service import Service
@@ -16,7 +17,6 @@ def start_service(outbox: Outbox) -> tuple[Service, dict[str, str]]:
         The service, and the body of the ready event.
     """
     import torch
-    import transformers
 
     from ..hf import cache, loading  # noqa: F401  (loaded now, so that the first session is not slower)
 
@@ -26,4 +26,8 @@ def start_service(outbox: Outbox) -> tuple[Service, dict[str, str]]:
     gc.collect()
     gc.freeze()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return service, {"torch": torch.__version__, "transformers": transformers.__version__, "device": device}
+    return service, {
+        "torch": torch.__version__,
+        "transformers": importlib.metadata.version("transformers"),
+        "device": device,
+    }

@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from transformers import PreTrainedModel
+
 from kitty_kv import KittyCache
 from kitty_kv.engine.engine import Engine
 from kitty_kv.engine.generation import Generation, Request, Result, TextCodec
 from kitty_kv.engine.sampling import SamplingOptions
 from kitty_kv.engine.sequence import Sequence
 from kitty_kv.errors import ConfigError
-from transformers import PreTrainedModel
 
 CONTEXT_LENGTH = 512
 PROMPT = [5, 6, 7, 8]
@@ -111,7 +112,9 @@ def test_greedy_text_equals_stock_generate(engine: Engine, model: PreTrainedMode
     assert result.memory["tokens"] == 43  # the last one is not in the cache yet
 
 
-def test_a_second_turn_goes_on_as_one_long_text_would(engine: Engine, model: PreTrainedModel, sequence: Sequence) -> None:
+def test_a_second_turn_goes_on_as_one_long_text_would(
+    engine: Engine, model: PreTrainedModel, sequence: Sequence
+) -> None:
     first = run(engine, sequence, 10)
     second = run(engine, sequence, 10, prompt=[9, 10])
     said = greedy_reference(model, PROMPT, 10)
@@ -218,7 +221,9 @@ def test_a_stop_string_ends_the_text_before_it(engine: Engine, model: PreTrained
     assert result.text == decode(said).partition(stop)[0]
 
 
-def test_an_end_token_ends_the_text_and_is_not_shown(engine: Engine, model: PreTrainedModel, sequence: Sequence) -> None:
+def test_an_end_token_ends_the_text_and_is_not_shown(
+    engine: Engine, model: PreTrainedModel, sequence: Sequence
+) -> None:
     said = greedy_reference(model, PROMPT, 20)
     at = said.index(said[6])
     result = run(engine, sequence, 20, eos=frozenset([said[6]]))
@@ -245,9 +250,7 @@ def test_a_prompt_that_leaves_no_room_is_refused_with_numbers_and_costs_the_sess
     )
     assert sequence.cache.get_seq_length() == 8
     after = run(engine, sequence, 5, prompt=[9]).text
-    assert said + after == said + decode(
-        greedy_reference(model, [*PROMPT, *greedy_reference(model, PROMPT, 5), 9], 5)
-    )
+    assert said + after == said + decode(greedy_reference(model, [*PROMPT, *greedy_reference(model, PROMPT, 5), 9], 5))
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(3)])

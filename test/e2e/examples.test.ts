@@ -1,0 +1,17 @@
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { expect, test } from "vitest";
+
+const run = promisify(execFile);
+const root = join(import.meta.dirname, "../..");
+
+test("examples/generate.ts, the SDK's eight lines, runs as the README says", async () => {
+  const { stdout } = await run("npm", ["run", "-s", "example", "generate"], { cwd: root });
+  expect(stdout).toMatch(/length after 64 tokens, cache \d+\.\d\dx smaller/);
+});
+
+test("examples/python/two_lines.py runs in the environment that set-up made", async () => {
+  const { stdout } = await run(join(root, ".venv/bin/python"), ["examples/python/two_lines.py"], { cwd: root });
+  expect(stdout.length).toBeGreaterThan(50);
+});
