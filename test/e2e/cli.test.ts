@@ -71,7 +71,7 @@ test("a long prompt from stdin is held in two bits, as the layout's arithmetic p
   const { code, stdout } = await kitty(["generate", "-", "--max-new-tokens", "2", "--json"], prompt);
   expect(code).toBe(0);
   const { kvCache } = JSON.parse(stdout) as Completion;
-  const tokens = Number(kvCache.tokens);
+  const tokens = Number(kvCache["tokens"]);
   expect(tokens).toBeGreaterThan(1500);
   const keyPages = Math.floor((tokens - 32) / 128);
   const valuePages = Math.floor((tokens - 32 - 128) / 128);
@@ -79,7 +79,7 @@ test("a long prompt from stdin is held in two bits, as the layout's arithmetic p
   const packed = heads * (keyPages * (4096 + 1024 + 32 + 512) + valuePages * (4096 + 512));
   const full = heads * 256 * (2 * tokens - 128 * (keyPages + valuePages));
   expect(kvCache).toMatchObject({ packedBytes: packed, fullPrecisionBytes: full, denseBytes: heads * tokens * 512 });
-  expect(kvCache.compression).toBeCloseTo((heads * tokens * 512) / (packed + full), 6);
+  expect(kvCache["compression"]).toBeCloseTo((heads * tokens * 512) / (packed + full), 6);
 });
 
 test("up --once starts, writes one text and ends with 0", async () => {
@@ -96,7 +96,7 @@ test("chat answers every line in one session", async () => {
     .split("\n")
     .map((line) => JSON.parse(line) as Completion);
   expect(turns).toHaveLength(2);
-  expect(Number(turns[1]?.kvCache.tokens)).toBeGreaterThan(Number(turns[0]?.kvCache.tokens));
+  expect(Number(turns[1]?.kvCache["tokens"])).toBeGreaterThan(Number(turns[0]?.kvCache["tokens"]));
 });
 
 test("doctor reports what works here", async () => {

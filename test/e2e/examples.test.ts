@@ -11,6 +11,13 @@ test("examples/generate.ts, the SDK's eight lines, runs as the README says", asy
   expect(stdout).toMatch(/length after 64 tokens, cache \d+\.\d\dx smaller/);
 });
 
+test("examples/chat.ts goes on in one session", async () => {
+  const { stdout } = await run("npm", ["run", "-s", "example", "chat"], { cwd: root });
+  const cached = [...stdout.matchAll(/new prompt tokens, (\d+) tokens cached\]/g)].map(([, tokens]) => Number(tokens));
+  expect(cached).toHaveLength(2);
+  expect(cached[1]).toBeGreaterThan(Number(cached[0]) + 32);
+});
+
 test("examples/python/two_lines.py runs in the environment that set-up made", async () => {
   const { stdout } = await run(join(root, ".venv/bin/python"), ["examples/python/two_lines.py"], { cwd: root });
   expect(stdout.length).toBeGreaterThan(50);
