@@ -23,9 +23,15 @@ export async function runCommand(step, [file, ...args], { root, progress, undo, 
   const { error, exitCode, signal } = await ended;
   undo.child = undefined;
   if (exitCode === 0) return;
-  const output = lines();
+  const output = withoutUsage(lines());
   const found = error === undefined ? describeEnd(file, exitCode, signal) : `${file} cannot be started (${error.code})`;
   throw new SetupError(step, found, { output, remedy: remedyFor({ step, output, signal, root, error }), cause: error });
+}
+
+/** npm explains all its options after some errors, and the cause stands before that. */
+function withoutUsage(lines) {
+  const start = lines.findIndex((line) => line === "npm error Clean install a project");
+  return start === -1 ? lines : lines.slice(0, start).filter((line) => line !== "npm error");
 }
 
 function describeEnd(file, exitCode, signal) {
