@@ -66,7 +66,9 @@ class Methods:
         Returns:
             The envelope as JSON: ``{"ok": result}``, ``{"ok": {"ticket": n}}`` or ``{"error": {…}}``.
         """
-        return json.dumps(_envelope(lambda: self._run(method, _parse(method, text)), method))
+        envelope = _envelope(lambda: self._run(method, _parse(method, text)), method)
+        # The reply frame escapes this text once more, so it is kept short here.
+        return json.dumps(envelope, ensure_ascii=False, allow_nan=False)
 
     def serve(self, service: Service) -> None:
         """Takes what the heavy methods run on, and runs the calls that came before it, in their order."""

@@ -42,12 +42,12 @@ class Host:
 
     def send(self, method: str, params: Any = None) -> int:
         """Sends a call; returns its number."""
-        return self.send_raw_params(method, json.dumps({} if params is None else params))
+        return self.send_raw_params(method, json.dumps({} if params is None else params, ensure_ascii=False))
 
     def send_raw_params(self, method: str, text: str) -> int:
         self._next_request += 1
         frame = {"r": self._next_request, "action": "pcall", "ffid": 0, "key": ["invoke"], "val": [[method, text], {}]}
-        self.write(json.dumps(frame).encode() + b"\n")
+        self.write(json.dumps(frame, ensure_ascii=False).encode() + b"\n")
         return self._next_request
 
     def write(self, data: bytes) -> None:
