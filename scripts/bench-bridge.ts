@@ -12,8 +12,8 @@ import { packageRoot } from "../src/runner/package-root.js";
 import { workerEnvironment } from "../src/runner/worker-environment.js";
 
 const ROUND_TRIPS = 5000;
-const ROUNDS = 5;
-const GENERATED_TOKENS = 4000;
+const ROUNDS = 8;
+const GENERATED_TOKENS = 3000;
 let streamCount = 0;
 const TARGETS = { roundTripP50Us: 150, eventsPerSecond: 50_000, overheadPercent: 3 };
 
@@ -25,6 +25,8 @@ interface Row {
   isPass?: boolean;
 }
 
+// The measured model gains nothing from more threads, and idle ones of OpenMP spin on the core that Node needs.
+process.env["OMP_NUM_THREADS"] = "1";
 const { values } = parseArgs({ options: { json: { type: "boolean" }, python: { type: "string" } } });
 const runner = new LocalRunner({
   python: values.python ?? null,
@@ -90,17 +92,25 @@ async function push(client: WorkerClient, streams: number, total: number): Promi
 /** The same generation through the bridge and inside Python, in turns; the best of each, since noise only ever slows down. */
 async function overhead(client: WorkerClient): Promise<Row[]> {
   await generateOverBridge(client, 64);
-  let inside = 0;
-  let outside = 0;
+  const insideRuns: number[] = [];
+  const outsideRuns: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    inside = Math.max(inside, generateInside());
-    outside = Math.max(outside, await generateOverBridge(client, GENERATED_TOKENS));
+    insideRuns.push(generateInside());
+    outsideRuns.push(await generateOverBridge(client, GENERATED_TOKENS));
   }
+  const inside = Math.max(...insideRuns);
+  const outside = Math.max(...outsideRuns);
+  const spread = (inside / Math.min(...insideRuns) - 1) * 100;
   const percent = (inside / outside - 1) * 100;
   const limit = TARGETS.overheadPercent;
   return [
     { name: `generation inside Python, best of ${String(ROUNDS)}`, value: inside, unit: "tokens/s" },
     { name: `the same over the bridge, best of ${String(ROUNDS)}`, value: outside, unit: "tokens/s" },
+    {
+      name: "spread of the runs inside Python",
+      value: spread,
+      unit: "% (the overhead below is only as good as this is small)",
+    },
     { name: "overhead", value: percent, unit: "%", target: `<= ${String(limit)}`, isPass: percent <= limit },
   ];
 }
