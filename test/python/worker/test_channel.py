@@ -118,7 +118,7 @@ def test_a_slow_stream_is_not_joined(shared: Host) -> None:
 
 
 def test_a_large_payload_crosses_whole(shared: Host) -> None:
-    payload = "é\n\"\\🙂" * 200_000
+    payload = 'é\n"\\🙂' * 200_000
     assert shared.call("bench.echo", {"payload": payload}) == {"payload": payload}
 
 

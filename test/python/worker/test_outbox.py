@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+
 from kitty_kv.worker.outbox import Outbox
 
 COUNT = 30_000
