@@ -58,7 +58,9 @@ def test_unseen_english_takes_few_bits_per_byte(installed, tokenizer):
         logits = model(tokens, past_key_values=KittyCache.for_model(model)).logits[0, :-1]
     nats = torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="sum").item()
     bits_per_byte = nats / torch.log(torch.tensor(2.0)).item() / len(EXCERPT.encode())
-    assert bits_per_byte < 2.5
+    # 2.49 was measured (2026-11-24): 400 bytes without context cost more than the validation text's 1.42.
+    # Bytes at random cost 8, so a broken export or cache does not pass.
+    assert bits_per_byte < 3.0
 
 
 def test_the_tokenizer_round_trips_any_text(tokenizer):
