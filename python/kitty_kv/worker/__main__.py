@@ -15,7 +15,7 @@ from .. import __version__
 from .channel import Channel
 from .lifetime import ShutdownRequest, die_with_parent, end_on_own_crash, leave_now
 from .methods import Methods
-from .pythonia_bridge import PythoniaBridge
+from .pythonia_bridge import PythoniaBridge, load_bridge_class
 
 PROTOCOL = 1
 # Python threads hand over this often at the latest; the stock 5 ms would delay every call under generation.
@@ -26,16 +26,21 @@ _FLUSH_TIMEOUT_S = 1.0
 
 def main() -> NoReturn:
     """Runs until the host closes stdin, asks for a shutdown or sends SIGTERM."""
-    options = _parse()
-    if options.die_with_parent:
-        die_with_parent()
-    Worker(options.pythonia).run()
+    parser = _parser()
+    options = parser.parse_args()
+    try:
+        if options.die_with_parent:
+            die_with_parent()
+        bridge_class = load_bridge_class(options.pythonia)
+    except OSError as error:
+        parser.error(str(error))
+    Worker(bridge_class).run()
 
 
 class Worker:
     """The process: one channel, one bridge, and a service that arrives when the heavy imports are done."""
 
-    def __init__(self, pythonia: pathlib.Path) -> None:
+    def __init__(self, bridge_class: type) -> None:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         end_on_own_crash()
         self._channel = Channel(on_broken=leave_now)
@@ -43,7 +48,7 @@ class Worker:
         self._service = None
         shutdown = ShutdownRequest(self._shut_down)
         self._methods = Methods(self._outbox, shutdown.request)
-        self._bridge = PythoniaBridge(pythonia, self._methods.invoke, self._outbox)
+        self._bridge = PythoniaBridge(bridge_class, self._methods.invoke, self._outbox)
 
     def run(self) -> NoReturn:
         """Answers calls until the host is gone."""
@@ -83,7 +88,7 @@ class Worker:
         os._exit(0)
 
 
-def _parse() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kitty_kv.worker", description="The worker behind the Kitty KV bridge."
     )
@@ -91,7 +96,7 @@ def _parse() -> argparse.Namespace:
         "--pythonia", type=pathlib.Path, required=True, help="folder of pythonia's Bridge.py and proxy.py"
     )
     parser.add_argument("--die-with-parent", action="store_true", help="end when the starting process ends (Linux)")
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":

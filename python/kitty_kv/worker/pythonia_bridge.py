@@ -29,13 +29,12 @@ class PythoniaBridge:
     Here ``m`` holds ``invoke`` only, which takes and returns strings, so no object of either side ever gets a number.
 
     Args:
-        folder: of ``Bridge.py`` and ``proxy.py``.
+        bridge_class: from ``load_bridge_class``.
         invoke: method and JSON of the parameters in, JSON of the envelope out.
         outbox: takes the replies.
     """
 
-    def __init__(self, folder: pathlib.Path, invoke: Invoke, outbox: Outbox) -> None:
-        bridge_class = _load(folder)
+    def __init__(self, bridge_class: type, invoke: Invoke, outbox: Outbox) -> None:
         # Removing the object makes pythonia send a "free" frame for it, so the channel must refuse that already.
         self._bridge = bridge_class(_Ipc(outbox))
         self._bridge.m = {0: {"invoke": invoke}}
@@ -69,7 +68,12 @@ class _Ipc:
         raise HostObjectError("Cannot wait for an object of the host: the worker has no access to them.")
 
 
-def _load(folder: pathlib.Path) -> type:
+def load_bridge_class(folder: pathlib.Path) -> type:
+    """pythonia's ``Bridge``, from the folder of ``Bridge.py`` and ``proxy.py``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
     if not (folder / "Bridge.py").is_file():
         raise FileNotFoundError(
             f"Cannot start the worker: {folder} holds no Bridge.py; "

@@ -40,8 +40,13 @@ def make_tokenizer(chat_template: str | None = CHAT_TEMPLATE) -> PreTrainedToken
     return tokenizer
 
 
-def save_model(
-    folder: pathlib.Path, *, chat_template: str | None = CHAT_TEMPLATE, seed: int = 0, **sizes: object
+def save_random_model(
+    folder: pathlib.Path,
+    *,
+    chat_template: str | None = CHAT_TEMPLATE,
+    seed: int = 0,
+    dtype: str = "float32",
+    **sizes: object,
 ) -> pathlib.Path:
     """A model whose greedy text is long, varied and never ends by itself."""
     tokenizer = make_tokenizer(chat_template)
@@ -70,14 +75,19 @@ def save_model(
         for token, text in enumerate(tokenizer.batch_decode([[i] for i in range(len(tokenizer))])):
             if token < 3 or not (text.isascii() and text.isprintable()):
                 model.lm_head.weight[token] = 0
-    model.save_pretrained(folder)
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return save_model(tmp_path_factory.mktemp("model") / "tiny")
+    return save_random_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def save_model() -> Callable[..., pathlib.Path]:
+    return save_random_model
 
 
 @pytest.fixture
