@@ -1,4 +1,4 @@
-"""Packed pages back to float32, for stock attention functions and for checks."""
+"""Packed pages back to floating point, for stock attention functions and for checks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 
 from ..dispatch import choose
 from ..pages import CacheView, PackedKeys, PackedValues
+from ..validation import HALF_TYPES, check_view
 from . import reference
 
 __all__ = [
@@ -13,8 +14,8 @@ __all__ = [
     "PackedKeys",
     "PackedValues",
     "dequantize_keys",
-    "dequantize_row",
     "dequantize_values",
+    "dequantize_view",
     "key_codes",
     "value_codes",
 ]
@@ -24,56 +25,87 @@ def dequantize_keys(pages: PackedKeys, *, impl: str = "auto") -> torch.Tensor:
     """``code * scale + minimum`` of key pages.
 
     Args:
-        pages: key pages with leading dimensions ``...``.
-        impl: ``auto`` or ``reference``.
+        pages: key pages with leading dimensions ``...``; Triton: PAGE 128.
+        impl: ``auto`` (triton on CUDA, reference on the CPU), ``triton`` or ``reference``.
 
     Returns:
         float32 ``[..., PAGE, D]``.
 
     Raises:
-        NotImplementedError: ``impl`` does not exist.
+        NotImplementedError: ``impl`` does not exist or cannot run here.
     """
-    return choose("dequantize_keys", {"reference": reference.dequantize_keys}, impl)(pages)
+    implementations = {"reference": reference.dequantize_keys, "triton": _triton_keys}
+    return choose("dequantize_keys", implementations, impl, pages.low.device)(pages)
 
 
 def dequantize_values(pages: PackedValues, *, impl: str = "auto") -> torch.Tensor:
     """``code * scale + minimum`` of value pages.
 
     Args:
-        pages: value pages with leading dimensions ``...``.
-        impl: ``auto`` or ``reference``.
+        pages: value pages with leading dimensions ``...``; Triton: PAGE 128.
+        impl: ``auto`` (triton on CUDA, reference on the CPU), ``triton`` or ``reference``.
 
     Returns:
         float32 ``[..., PAGE, D]``.
 
     Raises:
-        NotImplementedError: ``impl`` does not exist.
+        NotImplementedError: ``impl`` does not exist or cannot run here.
     """
-    return choose("dequantize_values", {"reference": reference.dequantize_values}, impl)(pages)
+    implementations = {"reference": reference.dequantize_values, "triton": _triton_values}
+    return choose("dequantize_values", implementations, impl, pages.codes.device)(pages)
 
 
-def dequantize_row(cache: CacheView, row: int, *, impl: str = "auto") -> tuple[torch.Tensor, torch.Tensor]:
-    """One row's cached keys and values in token order: sinks, pages, tail.
+def dequantize_view(
+    view: CacheView, *, tokens: int, dtype: torch.dtype = torch.float32, impl: str = "auto"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Every row's keys and values in token order, as attention sees them.
 
     Args:
-        cache: the rows' cached tokens.
-        row: index into B.
-        impl: ``auto`` or ``reference``.
+        view: the rows' cached tokens.
+        tokens: how many of each row; those at and beyond its length are zero, as are those whose page or block
+            does not exist.
+        dtype: of the result, float16, bfloat16 or float32.
+        impl: ``auto`` (triton on CUDA, reference on the CPU), ``triton`` or ``reference``.
 
     Returns:
-        Keys and values as attention sees them, float32 ``[HKV, T, D]``.
+        Keys and values ``[B, HKV, tokens, D]``.
 
     Raises:
-        NotImplementedError: ``impl`` does not exist.
+        TypeError, ValueError: an argument is not as described.
+        NotImplementedError: ``impl`` does not exist or cannot run here.
     """
-    return choose("dequantize_row", {"reference": reference.dequantize_row}, impl)(cache, row)
+    check_view("dequantize", view)
+    if not isinstance(tokens, int) or tokens < 0:
+        raise ValueError(f"Cannot dequantize: tokens must be an integer >= 0, got {tokens!r}.")
+    if dtype not in (*HALF_TYPES, torch.float32):
+        raise TypeError(f"Cannot dequantize: dtype must be float16, bfloat16 or float32, got {dtype}.")
+    implementations = {"reference": reference.dequantize_view, "triton": _triton_view}
+    return choose("dequantize_view", implementations, impl, view.blocks.device)(view, tokens=tokens, dtype=dtype)
 
 
 def key_codes(pages: PackedKeys) -> torch.Tensor:
-    """The stored integer codes of key pages, int16 ``[..., PAGE, D]``: 0 to 3, or 0 to 15 in boosted channels."""
+    """The stored integer codes of key pages, uint8 ``[..., PAGE, D]``: 0 to 3, or 0 to 15 in boosted channels."""
     return reference.key_codes(pages)
 
 
 def value_codes(pages: PackedValues) -> torch.Tensor:
-    """The stored integer codes of value pages, int16 ``[..., PAGE, D]``, 0 to 3."""
+    """The stored integer codes of value pages, uint8 ``[..., PAGE, D]``, 0 to 3."""
     return reference.value_codes(pages)
+
+
+def _triton_keys(pages: PackedKeys) -> torch.Tensor:
+    from . import triton
+
+    return triton.dequantize_keys(pages)
+
+
+def _triton_values(pages: PackedValues) -> torch.Tensor:
+    from . import triton
+
+    return triton.dequantize_values(pages)
+
+
+def _triton_view(view: CacheView, **options: object) -> tuple[torch.Tensor, torch.Tensor]:
+    from . import triton
+
+    return triton.dequantize_view(view, **options)

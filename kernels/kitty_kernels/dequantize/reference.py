@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..pages import BITS_PER_FIELD, FIELDS_PER_WORD, CacheView, PackedKeys, PackedValues
+from ..blocks import read_blocks
+from ..pages import BITS_PER_FIELD, FIELDS_PER_BYTE, CacheView, PackedKeys, PackedValues
 
 
 def dequantize_keys(pages: PackedKeys) -> torch.Tensor:
@@ -17,42 +18,61 @@ def dequantize_values(pages: PackedValues) -> torch.Tensor:
     return value_codes(pages) * pages.scale.float().unsqueeze(-1) + pages.minimum.float().unsqueeze(-1)
 
 
-def dequantize_row(cache: CacheView, row: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """See ``api.dequantize_row``."""
-    sinks = int(cache.sink_counts[row])
-    key_parts = [cache.sink_keys[row, :, :sinks].float()]
-    value_parts = [cache.sink_values[row, :, :sinks].float()]
-    key_ids = cache.key_table[row, : int(cache.key_page_counts[row])]
-    if cache.key_pages is not None and key_ids.numel():
-        pages = PackedKeys(*(part[key_ids] for part in cache.key_pages))
-        key_parts.append(dequantize_keys(pages).transpose(0, 1).flatten(1, 2))  # [HKV, P*PAGE, D]
-    value_ids = cache.value_table[row, : int(cache.value_page_counts[row])]
-    if cache.value_pages is not None and value_ids.numel():
-        pages = PackedValues(*(part[value_ids] for part in cache.value_pages))
-        value_parts.append(dequantize_values(pages).transpose(0, 1).flatten(1, 2))
-    key_parts.append(cache.tail_keys[row, :, : int(cache.tail_key_counts[row])].float())
-    value_parts.append(cache.tail_values[row, :, : int(cache.tail_value_counts[row])].float())
-    return torch.cat(key_parts, dim=1), torch.cat(value_parts, dim=1)
+def dequantize_view(view: CacheView, *, tokens: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """See ``api.dequantize_view``."""
+    batch, (_, kv_heads, _, head_dim) = view.lengths.shape[0], view.blocks.shape
+    out = [view.blocks.new_zeros(batch, kv_heads, tokens, head_dim, dtype=dtype) for _ in range(2)]
+    for row in range(batch):
+        length = min(max(int(view.lengths[row]), 0), tokens)
+        for side, kind in zip(out, ("key", "value"), strict=True):
+            side[row, :, :length] = _row(view, row, length, kind).to(dtype)
+    return out[0], out[1]
 
 
 def key_codes(pages: PackedKeys) -> torch.Tensor:
     """See ``api.key_codes``."""
-    codes = unpack_words(pages.low)  # [..., PAGE, D]
-    high = unpack_words(pages.high) << BITS_PER_FIELD  # [..., PAGE, DB]
+    codes = unpack_fields(pages.low)  # [..., PAGE, D]
+    high = unpack_fields(pages.high) << BITS_PER_FIELD  # [..., PAGE, DB]
     index = pages.channels.long().unsqueeze(-2).expand(high.shape)
     return codes.scatter_add_(-1, index, high)
 
 
 def value_codes(pages: PackedValues) -> torch.Tensor:
     """See ``api.value_codes``."""
-    return unpack_words(pages.words).transpose(-1, -2)
+    return unpack_fields(pages.codes).transpose(-1, -2)
 
 
-def unpack_words(words: torch.Tensor) -> torch.Tensor:
-    """Inverse of ``pack.reference.pack_words``: int16 ``[..., R/8, C]`` to int16 ``[..., R, C]``.
-
-    The shift extends the sign, which the mask removes again; staying in 16 bits halves the memory that is moved.
-    """
-    shifts = BITS_PER_FIELD * torch.arange(FIELDS_PER_WORD, device=words.device, dtype=torch.int16)
-    fields = (words.unsqueeze(-3) >> shifts[:, None, None]) & 3  # [..., 8, R/8, C]
+def unpack_fields(packed: torch.Tensor) -> torch.Tensor:
+    """Inverse of ``pack.reference.pack_fields``: uint8 ``[..., R/4, C]`` to uint8 ``[..., R, C]``."""
+    shifts = BITS_PER_FIELD * torch.arange(FIELDS_PER_BYTE, device=packed.device, dtype=torch.uint8)
+    fields = (packed.unsqueeze(-3) >> shifts[:, None, None]) & 3  # [..., 4, R/4, C]
     return fields.flatten(-3, -2)
+
+
+def _row(view: CacheView, row: int, length: int, kind: str) -> torch.Tensor:
+    """The first ``length`` tokens of a row, float32 ``[HKV, length, D]``."""
+    table, block_table = getattr(view, f"{kind}_table"), getattr(view, f"{kind}_block_table")
+    tokens = torch.arange(length, device=view.blocks.device)
+    out = read_blocks(view, block_table, torch.full_like(tokens, row), tokens).float().transpose(0, 1)
+    size, sinks = view.layout.page_size, view.sink_tokens
+    needed = -(-max(length - sinks, 0) // size)
+    count = min(max(int(getattr(view, f"{kind}_page_counts")[row]), 0), needed)
+    out[:, sinks : sinks + count * size] = 0.0
+    if count:
+        packed = _pages(view, table[row, :count], kind).transpose(0, 1).flatten(1, 2)  # [HKV, p*PAGE, D]
+        end = min(sinks + packed.shape[1], length)
+        out[:, sinks:end] = packed[:, : end - sinks]
+    return out
+
+
+def _pages(view: CacheView, ids: torch.Tensor, kind: str) -> torch.Tensor:
+    """Pages ``[p, HKV, PAGE, D]`` in float32; zeros for ids that do not exist."""
+    records = getattr(view, f"{kind}_pages")
+    exists = (ids >= 0) & (ids < records.shape[0])
+    if not records.shape[0]:
+        return records.new_zeros(ids.shape[0], records.shape[1], view.layout.page_size, view.layout.head_dim).float()
+    chosen = records[torch.where(exists, ids, 0).long()]
+    pages = (
+        dequantize_keys(view.layout.keys(chosen)) if kind == "key" else dequantize_values(view.layout.values(chosen))
+    )
+    return torch.where(exists[:, None, None, None], pages, 0.0)

@@ -6,11 +6,13 @@ import torch
 
 from kitty_kernels.dequantize import api as dequantize_op
 from kitty_kernels.pack import api as pack_op
-from kitty_kernels.pack.api import FIELDS_PER_WORD, PackedKeys, PackedValues
+from kitty_kernels.pack.api import FIELDS_PER_BYTE, PackedKeys, PackedValues
 
 from ..config import FULL_PRECISION_BITS, KittyConfig
 from ..errors import ConfigError, UnsupportedError
 
+# The contract's codec: plain torch on every device, for any page size and dtype.
+IMPL = "reference"
 PACKED_BITS = 2
 BOOSTED_BITS = 4
 
@@ -35,7 +37,7 @@ def quantize_keys(k: torch.Tensor, config: KittyConfig) -> PackedKeys:
 
 def dequantize_keys(pages: PackedKeys) -> torch.Tensor:
     """Keys as attention sees them: pages ``[B, H_KV, P]`` to float32 ``[B, H_KV, P * page_size, D]``."""
-    return dequantize_op.dequantize_keys(pages).flatten(-3, -2)
+    return dequantize_op.dequantize_keys(pages, impl=IMPL).flatten(-3, -2)
 
 
 def quantize_values(v: torch.Tensor, config: KittyConfig) -> PackedValues:
@@ -46,18 +48,18 @@ def quantize_values(v: torch.Tensor, config: KittyConfig) -> PackedValues:
 
 def dequantize_values(pages: PackedValues) -> torch.Tensor:
     """Values as attention sees them: pages ``[B, H_KV, P]`` to float32 ``[B, H_KV, P * page_size, D]``."""
-    return dequantize_op.dequantize_values(pages).flatten(-3, -2)
+    return dequantize_op.dequantize_values(pages, impl=IMPL).flatten(-3, -2)
 
 
 def pack_key_pages(pages: torch.Tensor, config: KittyConfig) -> PackedKeys:
     """Packs key pages ``[..., page_size, D]``, any leading dimensions."""
     boosted = config.boosted_channels(pages.shape[-1])
-    return pack_op.pack_keys(pages, boosted=boosted, selection=config.selection, seed=config.seed)
+    return pack_op.pack_keys(pages, boosted=boosted, selection=config.selection, seed=config.seed, impl=IMPL)
 
 
 def pack_value_pages(pages: torch.Tensor, config: KittyConfig) -> PackedValues:
     """Packs value pages ``[..., page_size, D]``, any leading dimensions."""
-    return pack_op.pack_values(pages)
+    return pack_op.pack_values(pages, impl=IMPL)
 
 
 def check_packable(config: KittyConfig, head_dim: int) -> None:
@@ -80,9 +82,9 @@ def check_packable(config: KittyConfig, head_dim: int) -> None:
             f"{BOOSTED_BITS} bits; set boost_bits to {BOOSTED_BITS} or boost_ratio to 0.",
             details={"field": "boost_bits", "value": config.boost_bits},
         )
-    if config.quantizes_values and head_dim % FIELDS_PER_WORD:
+    if config.quantizes_values and head_dim % FIELDS_PER_BYTE:
         raise UnsupportedError(
-            f"Cannot store a packed cache for head_dim {head_dim}: values pack {FIELDS_PER_WORD} channels to a word; "
+            f"Cannot store a packed cache for head_dim {head_dim}: values pack {FIELDS_PER_BYTE} channels to a byte; "
             "use preset fp16 for this model.",
             details={"head_dim": head_dim},
         )

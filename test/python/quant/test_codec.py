@@ -83,15 +83,13 @@ def test_codes_are_stored_in_two_bits_at_the_documented_place():
         quant.quantize_values(v, PRESETS["kitty-pro"]),
     )
     key_codes, value_codes = quant.key_codes(keys)[0, 0, 0], quant.value_codes(values)[0, 0, 0]
-    low = keys.low[0, 0, 0].numpy().view(np.uint16)
-    high = keys.high[0, 0, 0].numpy().view(np.uint16)
-    words = values.words[0, 0, 0].numpy().view(np.uint16)
-    for field in range(8):
-        for i in range(16):
-            np.testing.assert_array_equal((low[i] >> (2 * field)) & 3, key_codes[i + 16 * field].numpy() & 3)
-            boosted = key_codes[i + 16 * field, keys.channels[0, 0, 0].long()].numpy() >> 2
+    low, high, packed = (part[0, 0, 0].numpy() for part in (keys.low, keys.high, values.codes))
+    for field in range(4):
+        for i in range(32):
+            np.testing.assert_array_equal((low[i] >> (2 * field)) & 3, key_codes[i + 32 * field].numpy() & 3)
+            boosted = key_codes[i + 32 * field, keys.channels[0, 0, 0].long()].numpy() >> 2
             np.testing.assert_array_equal((high[i] >> (2 * field)) & 3, boosted)
-            np.testing.assert_array_equal((words[i] >> (2 * field)) & 3, value_codes[:, i + 16 * field].numpy())
+            np.testing.assert_array_equal((packed[i] >> (2 * field)) & 3, value_codes[:, i + 32 * field].numpy())
     assert sum(part.nbytes for part in keys) == 4096 + 1024 + 32 + 512
     assert sum(part.nbytes for part in values) == 4096 + 512
 

@@ -1,0 +1,1 @@
+"""New 16-bit keys and values into the rows' blocks."""
