@@ -67,12 +67,10 @@ def _row(view: CacheView, row: int, length: int, kind: str) -> torch.Tensor:
 
 def _pages(view: CacheView, ids: torch.Tensor, kind: str) -> torch.Tensor:
     """Pages ``[p, HKV, PAGE, D]`` in float32; zeros for ids that do not exist."""
-    records = getattr(view, f"{kind}_pages")
+    records, layout = getattr(view, f"{kind}_pages"), view.layout
     exists = (ids >= 0) & (ids < records.shape[0])
-    if not records.shape[0]:
-        return records.new_zeros(ids.shape[0], records.shape[1], view.layout.page_size, view.layout.head_dim).float()
-    chosen = records[torch.where(exists, ids, 0).long()]
-    pages = (
-        dequantize_keys(view.layout.keys(chosen)) if kind == "key" else dequantize_values(view.layout.values(chosen))
-    )
-    return torch.where(exists[:, None, None, None], pages, 0.0)
+    chosen = records[ids[exists].long()]
+    shape = (ids.shape[0], records.shape[1], layout.page_size, layout.head_dim)
+    pages = torch.zeros(shape, dtype=torch.float32, device=records.device)
+    pages[exists] = dequantize_keys(layout.keys(chosen)) if kind == "key" else dequantize_values(layout.values(chosen))
+    return pages
