@@ -42,3 +42,9 @@ def dense_attention(
         scale=scaling,
         is_causal=is_causal,
     )
+
+
+def folded_attention(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float) -> torch.Tensor:
+    """Attends one query a row, ``[B, HQ, 1, D]``, to all of ``[B, HKV, T, D]`` without repeating KV heads."""
+    grouped = query.reshape(query.shape[0], keys.shape[1], -1, query.shape[3])  # [B, HKV, HQ/HKV, D]
+    return F.scaled_dot_product_attention(grouped, keys, values, scale=scaling).reshape(query.shape)

@@ -1,11 +1,14 @@
-"""Bytes that a cache holds, counted from its tensors."""
+"""Bytes that a cache holds for its rows, counted from its tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TypedDict
 
-from .layer import KittyLayer
+from kitty_kernels.decode_attention.api import BLOCK
+
+from .geometry import Geometry
+from .paged_cache import PagedCache
+from .row import Side
 
 DENSE_BYTES_PER_ELEMENT = 2
 
@@ -20,21 +23,25 @@ class CacheMemory(TypedDict):
     compression: float
 
 
-def cache_memory(layers: Iterable[KittyLayer]) -> CacheMemory:
-    """Counts what the layers hold.
+def cache_memory(cache: PagedCache) -> CacheMemory:
+    """Counts what the rows refer to, what several rows share once.
 
     Returns:
-        ``tokens`` (over all rows), ``packed_bytes`` (pages in use), ``full_precision_bytes`` (sinks and tails),
-        ``dense_bytes`` (the same tokens at 16 bits) and ``compression`` = dense / (packed + full
-        precision), 1.0 when empty.
+        ``tokens`` (over all rows), ``packed_bytes`` (pages), ``full_precision_bytes`` (tokens in blocks), ``dense_bytes``
+        (the same tokens at 16 bits) and ``compression`` = dense / (packed + full precision), 1.0 when empty.
     """
-    layers = list(layers)
-    packed = sum(layer.key_pool.bytes_in_use + layer.value_pool.bytes_in_use for layer in layers)
-    full_precision = sum(row.full_precision_bytes for layer in layers for row in layer.rows)
-    dense = sum(_dense_bytes(layer) for layer in layers)
+    tokens = sum(cache.lengths)
+    packed = full_precision = dense = 0
+    if cache.layout is not None:
+        layers, layout = len(cache.layers), cache.layout
+        page_bytes = cache.key_ids.in_use * layout.key_bytes + cache.value_ids.in_use * layout.value_bytes
+        packed = layers * cache.kv_heads * page_bytes
+        token_elements = layers * cache.kv_heads * layout.head_dim
+        full_precision = token_elements * _block_tokens(cache) * cache.dtype.itemsize
+        dense = token_elements * tokens * 2 * DENSE_BYTES_PER_ELEMENT
     held = packed + full_precision
     return CacheMemory(
-        tokens=sum(layers[0].lengths) if layers else 0,
+        tokens=tokens,
         packed_bytes=packed,
         full_precision_bytes=full_precision,
         dense_bytes=dense,
@@ -42,8 +49,25 @@ def cache_memory(layers: Iterable[KittyLayer]) -> CacheMemory:
     )
 
 
-def _dense_bytes(layer: KittyLayer) -> int:
-    if not layer.rows:
-        return 0
-    kv_heads, _, head_dim = layer.rows[0].sink_keys.shape
-    return sum(layer.lengths) * kv_heads * head_dim * 2 * DENSE_BYTES_PER_ELEMENT
+def _block_tokens(cache: PagedCache) -> int:
+    """Tokens that lie in blocks, keys and values counted apart."""
+    held: dict[int, int] = {}
+    for row in cache.rows:
+        for side, shape in zip((row.keys, row.values), cache.geometry, strict=True):
+            held.update(_tokens_by_block(side, shape, row.length))
+    return sum(held.values())
+
+
+def _tokens_by_block(side: Side, shape: Geometry, length: int) -> dict[int, int]:
+    out: dict[int, int] = {}
+    pages = len(side.pages)
+    for first, end, base in (
+        (0, min(length, shape.sink_tokens), 0),
+        (shape.packed_end(pages), length, shape.sink_tokens),
+    ):
+        for slot in shape.slots(first, end):
+            # Token counts of a span's first and last block are cut by its ends.
+            stop = min(end, base + ((first - base) // BLOCK + 1) * BLOCK)
+            out[side.blocks[slot]] = stop - first
+            first = stop
+    return out

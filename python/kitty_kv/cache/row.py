@@ -1,48 +1,41 @@
-"""One sequence's part of a layer: sinks, page ids and tails, in token order."""
+"""Which pages and blocks hold one sequence; the same in every layer."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
-import torch
+NO_BLOCK = -1
+
+
+@dataclasses.dataclass(slots=True)
+class Side:
+    """Keys, or values, of a row."""
+
+    pages: list[int] = dataclasses.field(default_factory=list)  # ids, in the order of tokens
+    blocks: list[int] = dataclasses.field(default_factory=list)  # ids by column of the block table, or NO_BLOCK
+
+    def held_blocks(self) -> Iterator[int]:
+        return (block for block in self.blocks if block != NO_BLOCK)
+
+    def block(self, slot: int) -> int:
+        return self.blocks[slot] if slot < len(self.blocks) else NO_BLOCK
+
+    def set_block(self, slot: int, block: int) -> None:
+        self.blocks.extend([NO_BLOCK] * (slot + 1 - len(self.blocks)))
+        self.blocks[slot] = block
+
+    def copy(self) -> Side:
+        return Side(list(self.pages), list(self.blocks))
 
 
 @dataclasses.dataclass(slots=True)
 class Row:
-    """Real tokens of one sequence in one layer.
+    """Real tokens of one sequence."""
 
-    Tensors are never written in place, so rows may share them: a copied row costs nothing until it grows.
-    """
-
-    sink_keys: torch.Tensor  # 16-bit [HKV, <= sink_tokens, D]
-    sink_values: torch.Tensor
-    tail_keys: torch.Tensor  # 16-bit [HKV, t, D], behind the key pages
-    tail_values: torch.Tensor
-    key_ids: tuple[int, ...] = ()
-    value_ids: tuple[int, ...] = ()
+    keys: Side = dataclasses.field(default_factory=Side)
+    values: Side = dataclasses.field(default_factory=Side)
     length: int = 0
 
-    @classmethod
-    def empty(cls, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> Row:
-        nothing = torch.empty(kv_heads, 0, head_dim, dtype=dtype, device=device)
-        return cls(nothing, nothing, nothing, nothing)
-
-    @property
-    def full_precision_bytes(self) -> int:
-        parts = (self.sink_keys, self.sink_values, self.tail_keys, self.tail_values)
-        return sum(part.nbytes for part in parts)
-
-    def append(self, keys: torch.Tensor, values: torch.Tensor, sink_tokens: int) -> None:
-        """Adds tokens ``[HKV, n, D]``: the first ``sink_tokens`` of the row are sinks, the others join the tails."""
-        self.length += keys.shape[1]
-        room = sink_tokens - self.sink_keys.shape[1]
-        if room > 0:
-            self.sink_keys = torch.cat((self.sink_keys, keys[:, :room]), dim=1)
-            self.sink_values = torch.cat((self.sink_values, values[:, :room]), dim=1)
-            keys, values = keys[:, room:], values[:, room:]
-        if keys.shape[1]:
-            self.tail_keys = torch.cat((self.tail_keys, keys), dim=1)
-            self.tail_values = torch.cat((self.tail_values, values), dim=1)
-
     def copy(self) -> Row:
-        return dataclasses.replace(self)
+        return Row(self.keys.copy(), self.values.copy(), self.length)

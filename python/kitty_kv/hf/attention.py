@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from ..cache.dense_attention import dense_attention
-from ..cache.layer import KittyLayer
-from ..errors import CacheError, UnsupportedError
+from ..errors import UnsupportedError
+from .padding import has_padding, new_tokens
 from .staged import staged_layer
 
 
@@ -49,44 +49,27 @@ def kitty_attention(
             raise UnsupportedError(
                 f"Cannot attend through a Kitty cache with dropout {dropout}: call model.eval() first."
             )
-        real = None if attention_mask is None else _new_tokens(attention_mask, layer, query.shape[2])
+        real = None if attention_mask is None else new_tokens(attention_mask, layer, query.shape[2])
         out = layer.attend(query, key, value, scaling=scaling, real=real)
     return out.transpose(1, 2).contiguous(), None
 
 
 def kitty_mask(attention_mask: torch.Tensor | None = None, **_: Any) -> torch.Tensor | None:
-    """Hands the 2-D padding mask to the attention function as it is; None when nothing is padded."""
-    if attention_mask is None or bool(attention_mask.all()):
-        return None
+    """Hands the 2-D padding mask to the attention function as it is."""
     return attention_mask
-
-
-def _new_tokens(mask: torch.Tensor, layer: KittyLayer, new_tokens: int) -> torch.Tensor | None:
-    """Which of the new positions are real: bool ``[B, S]``, or None for all."""
-    if mask.shape[1] != layer.slots + new_tokens:
-        raise CacheError(
-            f"Cannot attend: attention_mask covers {mask.shape[1]} positions, but the cache has seen {layer.slots} and "
-            f"{new_tokens} are new; pass a mask over all of them."
-        )
-    if layer.rows and mask[:, : layer.slots].sum(1).tolist() != layer.lengths:
-        raise CacheError(
-            f"Cannot attend: attention_mask marks {mask[:, : layer.slots].sum(1).tolist()} earlier tokens as real, the "
-            f"cache holds {layer.lengths}; pass the same mask for tokens that are already cached."
-        )
-    real = mask[:, layer.slots :]
-    return None if bool(real.all()) else real
 
 
 def _attend_without_cache(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scaling: float
 ) -> torch.Tensor:
-    if mask is not None:
-        new_tokens, total = query.shape[2], key.shape[2]
-        causal = torch.ones(new_tokens, total, dtype=torch.bool, device=query.device).tril(total - new_tokens)
+    if mask is not None and has_padding(mask):
+        count, total = query.shape[2], key.shape[2]
+        causal = torch.ones(count, total, dtype=torch.bool, device=query.device).tril(total - count)
         # Padding sees itself: a row of weights without any allowed position would be NaN and spread.
-        itself = torch.eye(total, dtype=torch.bool, device=query.device)[-new_tokens:]
-        mask = (causal & mask[:, None, None, :total]) | itself
-    return dense_attention(query, key, value, scaling, mask)
+        itself = torch.eye(total, dtype=torch.bool, device=query.device)[-count:]
+        allowed = (causal & mask[:, None, None, :total]) | itself
+        return dense_attention(query, key, value, scaling, allowed)
+    return dense_attention(query, key, value, scaling)
 
 
 def _check_features(module: torch.nn.Module, mask: torch.Tensor | None, kwargs: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from transformers import Cache, PretrainedConfig, PreTrainedModel
 
 from ..cache.layer import KittyLayer
 from ..cache.memory import CacheMemory, cache_memory
+from ..cache.paged_cache import PagedCache
 from ..config import KittyConfig
 from ..errors import CacheError, ConfigError, UnsupportedError
 from .staged import stage
@@ -28,14 +29,20 @@ class KittyCache(Cache):
     Args:
         model_config: the model's (text) config.
         config: what is quantized, and how.
+        impl: what runs: ``triton``, ``reference``, or ``auto`` for ``triton`` on CUDA and plain torch elsewhere.
     """
 
-    def __init__(self, model_config: PretrainedConfig, config: KittyConfig) -> None:
+    def __init__(self, model_config: PretrainedConfig, config: KittyConfig, impl: str = "auto") -> None:
         super().__init__()
         _check_model(model_config)
         self.model_config = model_config
         self.config = config
-        self.layers = [KittyLayer(config) for _ in range(model_config.num_hidden_layers)]
+        self.pages = PagedCache(config, model_config.num_hidden_layers, impl)
+
+    @property
+    def layers(self) -> list[KittyLayer]:
+        """What each attention layer holds."""
+        return self.pages.layers
 
     @classmethod
     def for_model(
@@ -43,6 +50,7 @@ class KittyCache(Cache):
         model: PreTrainedModel,
         preset: str | None = None,
         config: KittyConfig | None = None,
+        impl: str = "auto",
         **fields: Any,
     ) -> KittyCache:
         """A cache for ``model``.
@@ -51,6 +59,7 @@ class KittyCache(Cache):
             model: any causal language model of Transformers.
             preset: name of a preset; default ``kitty-pro``.
             config: a whole config instead of ``preset`` and ``fields``.
+            impl: as in the constructor.
             **fields: single fields of ``KittyConfig`` over the preset's.
 
         Raises:
@@ -63,7 +72,7 @@ class KittyCache(Cache):
             config = KittyConfig.from_dict({**({"preset": preset} if preset is not None else {}), **fields})
         elif not isinstance(config, KittyConfig):
             raise ConfigError(f"Cannot build the cache: config must be a KittyConfig, got {type(config).__name__}.")
-        return cls(model.config.get_text_config(), config)
+        return cls(model.config.get_text_config(), config, impl)
 
     def update(
         self,
@@ -110,21 +119,25 @@ class KittyCache(Cache):
         """Real tokens of each row."""
         return self.layers[0].lengths
 
+    @property
+    def bytes_allocated(self) -> int:
+        """Bytes of all memory held, free pages and blocks included."""
+        return self.pages.bytes_allocated
+
     def memory(self) -> CacheMemory:
         """Bytes held for real tokens; see ``kitty_kv.cache.memory.cache_memory``."""
-        return cache_memory(self.layers)
+        return cache_memory(self.pages)
 
     def dequantize(self, layer_idx: int) -> tuple[torch.Tensor, torch.Tensor]:
         """A layer's keys and values as attention sees them, float32 ``[B, H_KV, T, D]``; shorter rows end in zeros."""
         layer = self.layers[layer_idx]
-        if not layer.rows:
+        if not layer.slots:
             raise CacheError(f"Cannot dequantize layer {layer_idx}: the cache is empty.")
         return layer.dequantize()
 
     def reset(self) -> None:
         """Forgets all tokens; the cache then takes a batch of any size."""
-        for layer in self.layers:
-            layer.clear()
+        self.pages.reset()
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         """Makes row ``beam_idx[i]`` the new row i; pages are shared, not copied."""
@@ -136,7 +149,7 @@ class KittyCache(Cache):
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeats every row ``repeats`` times; pages are shared, not copied."""
-        self._select([row for row in range(len(self.layers[0].rows)) for _ in range(repeats)])
+        self._select([row for row in range(len(self.lengths)) for _ in range(repeats)])
 
     def crop(self, max_length: int) -> None:
         """Not in this version.
@@ -149,19 +162,15 @@ class KittyCache(Cache):
         )
 
     def _select(self, indices: Sequence[int]) -> None:
-        for layer in self.layers:
-            if layer.rows:
-                layer.select_rows(indices)
+        if self.lengths:
+            self.pages.select_rows(indices)
 
     def _layer(self, layer_idx: int) -> KittyLayer:
         if not 0 <= layer_idx < len(self.layers):
             raise CacheError(f"Cannot update layer {layer_idx}: this cache was made for {len(self.layers)} layers.")
-        if layer_idx == 0 and len({layer.slots for layer in self.layers}) > 1:
-            raise CacheError(
-                "Cannot continue with this cache: its layers hold different numbers of tokens, so an earlier forward "
-                "pass failed half-way; reset() it and start again."
-            )
-        return self.layers[layer_idx]
+        layer = self.layers[layer_idx]
+        layer.check_whole()
+        return layer
 
 
 def _check_model(config: PretrainedConfig) -> None:

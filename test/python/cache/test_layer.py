@@ -7,9 +7,14 @@ import torch
 
 from kitty_kv import PRESETS, CacheError, ConfigError, KittyConfig, UnsupportedError, quant
 from kitty_kv.cache.layer import KittyLayer
+from kitty_kv.cache.paged_cache import PagedCache
 
 PAGE, HEADS, GROUPS, DIM = 128, 2, 3, 64
 LENGTHS = [1, 31, 32, 33, 63, 127, 128, 129, 160, 161, 287, 288, 289, 1000, 1009]
+
+
+def one_layer(config: KittyConfig, impl: str = "auto") -> KittyLayer:
+    return PagedCache(config, 1, impl).layers[0]
 
 
 def tokens(
@@ -47,7 +52,7 @@ def attention64(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tens
 def test_layer_holds_what_the_contract_says_for_any_length(preset, length):
     config = PRESETS[preset]
     k, v = tokens(length)
-    layer = KittyLayer(config)
+    layer = one_layer(config)
     layer.append(k, v)
     want_k, want_v = held(k, v, config)
     got_k, got_v = layer.dequantize()
@@ -58,7 +63,7 @@ def test_layer_holds_what_the_contract_says_for_any_length(preset, length):
 @pytest.mark.parametrize("preset", ["kivi-2", "kitty-pro"])
 def test_tokens_one_by_one_or_in_pieces_leave_the_same_cache_as_at_once(preset):
     k, v = tokens(700)
-    whole, single, pieces = (KittyLayer(PRESETS[preset]) for _ in range(3))
+    whole, single, pieces = (one_layer(PRESETS[preset]) for _ in range(3))
     whole.append(k, v)
     for t in range(700):
         single.append(k[:, :, t : t + 1], v[:, :, t : t + 1])
@@ -80,7 +85,7 @@ def test_attention_error_is_no_larger_than_eager_16_bit_attention(preset, dtype,
     config = PRESETS[preset]
     k, v = tokens(past + new, dtype=dtype)
     q = torch.randn(1, HEADS * GROUPS, new, DIM, generator=torch.Generator().manual_seed(5)).to(dtype)
-    layer = KittyLayer(config)
+    layer = one_layer(config)
     if past:
         layer.append(k[:, :, :past], v[:, :, :past])
         seen_k, seen_v = held(k[:, :, :past], v[:, :, :past], config)
@@ -110,8 +115,8 @@ def eager_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.
 def test_padded_rows_equal_the_same_rows_alone(side):
     config = PRESETS["kitty-pro"]
     real_lengths = [400, 150, 3]
-    batch = KittyLayer(config)
-    alone = [KittyLayer(config) for _ in real_lengths]
+    batch = one_layer(config)
+    alone = [one_layer(config) for _ in real_lengths]
     for turn, sizes in enumerate([real_lengths, [5, 1, 200], [1, 1, 1]]):
         width = max(sizes)
         real = torch.zeros(3, width, dtype=torch.bool)
@@ -137,36 +142,37 @@ def test_padded_rows_equal_the_same_rows_alone(side):
 def test_selected_rows_share_pages_and_released_pages_are_reused():
     config = PRESETS["kitty-pro"]
     k, v = tokens(500, rows=2)
-    layer = KittyLayer(config)
+    cache = PagedCache(config, 1)
+    layer = cache.layers[0]
     layer.append(k, v)
-    before, bytes_before = layer.dequantize(), layer.key_pool.bytes_in_use
-    layer.select_rows([1, 1, 0])
-    assert layer.key_pool.bytes_in_use == bytes_before
+    before, pages_before, blocks_before = layer.dequantize(), cache.key_ids.in_use, cache.block_ids.in_use
+    cache.select_rows([1, 1, 0])
+    assert (cache.key_ids.in_use, cache.block_ids.in_use) == (pages_before, blocks_before)
     assert torch.equal(layer.dequantize()[0], before[0][[1, 1, 0]])
     layer.append(*tokens(140, seed=3, rows=3))
     assert torch.equal(layer.dequantize()[0][:, :, :416], before[0][[1, 1, 0]][:, :, :416])
-    layer.select_rows([2])
-    allocated = layer.key_pool.bytes_allocated
+    cache.select_rows([2])
+    allocated = cache.bytes_allocated
     layer.append(*tokens(256, seed=4))
-    assert layer.key_pool.bytes_allocated == allocated
+    assert cache.bytes_allocated == allocated
     assert layer.dequantize()[0].shape[2] == 896
 
 
 def test_float32_tokens_are_held_in_16_bits_unless_nothing_is_quantized():
     k, v = tokens(200, dtype=torch.float32)
-    packed, stock = KittyLayer(PRESETS["kitty-pro"]), KittyLayer(PRESETS["fp16"])
-    packed.append(k, v)
-    stock.append(k, v)
-    assert packed.rows[0].tail_keys.dtype == torch.float16
-    assert torch.equal(stock.dequantize()[0], k)
+    packed, stock = PagedCache(PRESETS["kitty-pro"], 1), PagedCache(PRESETS["fp16"], 1)
+    packed.layers[0].append(k, v)
+    stock.layers[0].append(k, v)
+    assert packed.storages[0].blocks.dtype == torch.float16
+    assert torch.equal(stock.layers[0].dequantize()[0], k)
 
 
 def test_wrong_batches_devices_and_configs_are_refused():
-    layer = KittyLayer(PRESETS["kitty"])
+    layer = one_layer(PRESETS["kitty"])
     layer.append(*tokens(10, rows=2))
     with pytest.raises(CacheError, match="2 rows of 2 heads x 64 channels, got 1 rows"):
         layer.append(*tokens(1))
     with pytest.raises(ConfigError, match="lies on cpu, they on meta"):
         layer.append(*(x.to("meta") for x in tokens(1, rows=2)))
     with pytest.raises(UnsupportedError, match="k_bits = 4"):
-        KittyLayer(KittyConfig(k_bits=4)).append(*tokens(1))
+        one_layer(KittyConfig(k_bits=4)).append(*tokens(1))

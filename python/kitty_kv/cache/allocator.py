@@ -1,0 +1,46 @@
+"""Ids of pages or blocks, counted by reference; what is freed is handed out again first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class IdAllocator:
+    """Hands out ids 0, 1, 2 ... of one kind of storage."""
+
+    def __init__(self) -> None:
+        self._references: list[int] = []
+        self._free: list[int] = []
+
+    @property
+    def capacity(self) -> int:
+        """How many ids storage must have room for."""
+        return len(self._references)
+
+    @property
+    def in_use(self) -> int:
+        return len(self._references) - len(self._free)
+
+    def allocate(self) -> int:
+        """An id with one reference."""
+        if self._free:
+            new = self._free.pop()
+            self._references[new] = 1
+            return new
+        self._references.append(1)
+        return len(self._references) - 1
+
+    def is_shared(self, held: int) -> bool:
+        return self._references[held] > 1
+
+    def retain(self, ids: Iterable[int]) -> None:
+        """Adds one reference to each id."""
+        for held in ids:
+            self._references[held] += 1
+
+    def release(self, ids: Iterable[int]) -> None:
+        """Drops one reference of each id; one without any is free."""
+        for held in ids:
+            self._references[held] -= 1
+            if not self._references[held]:
+                self._free.append(held)

@@ -1,0 +1,147 @@
+"""One forward pass over the cache: what every row gains, decided once and then the same for every layer."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import torch
+
+from .allocator import IdAllocator
+from .geometry import SHORT_CALL, Geometry
+from .row import NO_BLOCK, Row, Side
+from .spans import Spans
+
+
+class PageCounts(NamedTuple):
+    """Packed pages of one side of a row."""
+
+    before: int  # when the pass begins
+    now: int  # once a layer has taken its tokens: pages of a long call are packed, those of a short one not yet
+    after: int  # when the pass is over
+
+
+class Job(NamedTuple):
+    """A page to pack."""
+
+    row: int
+    page: int
+    destination: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RowStep:
+    """What one row gains: tokens ``start`` to ``start + count - 1`` of the call, behind ``past`` cached ones."""
+
+    past: int
+    start: int
+    count: int
+    is_short: bool
+    keys: PageCounts
+    values: PageCounts
+
+    @property
+    def length(self) -> int:
+        return self.past + self.count
+
+
+class Group(NamedTuple):
+    """Rows ``first`` to ``end - 1``, which are attended together because their steps are equal."""
+
+    first: int
+    end: int
+    step: RowStep
+
+
+@dataclasses.dataclass(slots=True)
+class Step:
+    """A pass that has begun.
+
+    A row's tokens join its blocks before they are packed when the call is short, so that one launch packs the pages of
+    all layers at the end (``due_after``); a long call's pages are packed from its own tensors in each layer (``due``).
+    """
+
+    new_tokens: int
+    real: torch.Tensor | None
+    spans: Spans
+    rows: list[RowStep] = dataclasses.field(default_factory=list)
+    due: dict[str, list[Job]] = dataclasses.field(default_factory=lambda: {"keys": [], "values": []})
+    due_after: dict[str, list[Job]] = dataclasses.field(default_factory=lambda: {"keys": [], "values": []})
+    copies: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    done: set[int] = dataclasses.field(default_factory=set)  # layers that have taken their tokens
+    is_table_changed: bool = False
+    groups: list[Group] = dataclasses.field(default_factory=list)
+
+    @property
+    def has_padding(self) -> bool:
+        return any(count < self.new_tokens for count in self.spans.counts)
+
+    @property
+    def is_short(self) -> bool:
+        return all(group.step.is_short for group in self.groups)
+
+
+def open_step(
+    rows: list[Row],
+    geometry: tuple[Geometry, Geometry],
+    page_ids: tuple[IdAllocator, IdAllocator],
+    block_ids: IdAllocator,
+    step: Step,
+) -> None:
+    """Gives every row the pages and blocks that its new tokens need; ``geometry`` and ``page_ids`` of keys and values."""
+    for index, row in enumerate(rows):
+        count = step.spans.counts[index]
+        is_short = not count or (row.length > 0 and count <= SHORT_CALL)
+        counts = []
+        for kind, side, shape, ids in zip(("keys", "values"), (row.keys, row.values), geometry, page_ids, strict=True):
+            before, after = len(side.pages), shape.pages(row.length + count)
+            jobs = (step.due_after if is_short else step.due)[kind]
+            for page in range(before, after):
+                side.pages.append(ids.allocate())
+                jobs.append(Job(index, page, side.pages[-1]))
+            now = before if is_short else after
+            step.is_table_changed |= after > before
+            counts.append(PageCounts(before, now, after))
+            _open_blocks(side, shape, block_ids, row.length, row.length + count, now, step)
+        step.rows.append(RowStep(row.length, step.spans.starts[index], count, is_short, *counts))
+        row.length += count
+    step.groups = _groups(step)
+
+
+def close_step(rows: list[Row], geometry: tuple[Geometry, Geometry], block_ids: IdAllocator, step: Step) -> None:
+    """Frees the blocks whose tokens have been packed."""
+    for row, gained in zip(rows, step.rows, strict=True):
+        sides = ((row.keys, gained.keys), (row.values, gained.values))
+        for (side, pages), shape in zip(sides, geometry, strict=True):
+            if pages.after == pages.before:
+                continue
+            used = set(shape.slots_in_use(row.length, len(side.pages)))
+            for slot, block in enumerate(side.blocks):
+                if block != NO_BLOCK and slot not in used:
+                    block_ids.release([block])
+                    side.blocks[slot] = NO_BLOCK
+
+
+def _groups(step: Step) -> list[Group]:
+    first = step.rows[0]
+    if first.count == step.new_tokens and all(row == first for row in step.rows):
+        return [Group(0, len(step.rows), first)] if first.count else []
+    return [Group(index, index + 1, row) for index, row in enumerate(step.rows) if row.count]
+
+
+def _open_blocks(side: Side, shape: Geometry, ids: IdAllocator, past: int, length: int, pages: int, step: Step) -> None:
+    """Makes the columns that the new tokens are written to this row's own."""
+    written = [
+        *shape.slots(past, min(length, shape.sink_tokens)),
+        *shape.slots(max(past, shape.packed_end(pages)), length),
+    ]
+    for slot in written:
+        held = side.block(slot)
+        if held != NO_BLOCK and not ids.is_shared(held):
+            continue
+        new = ids.allocate()
+        if held != NO_BLOCK:
+            step.copies.append((held, new))
+            ids.release([held])
+        side.set_block(slot, new)
+        step.is_table_changed = True
