@@ -1,4 +1,4 @@
-"""What is compiled: every operation over the coverage that the package promises."""
+"""Every operation over the coverage that the package promises, to be compiled or to be run on small sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from ..bench.random_cache import CacheShape, random_view
-from ..pages import CacheView, PackedKeys, PackedValues
+from ..pages import CacheView
 
 HEAD_DIMS = (64, 80, 96, 128, 256)
 GROUPS = (1, 4, 8, 32)
@@ -60,6 +60,9 @@ class Case:
         return self.operation != "decode_attention"
 
 
+Launch = Callable[[Case, torch.device], None]
+
+
 def all_cases() -> list[Case]:
     """The whole coverage."""
     sizes = list(itertools.product(DTYPES, HEAD_DIMS, BOOSTS))
@@ -96,29 +99,34 @@ def some_cases() -> list[Case]:
     ]
 
 
-def launch(case: Case) -> None:
-    """Calls the operation's launcher on CPU tensors."""
-    LAUNCHES[case.operation](case)
+def launch(case: Case, device: torch.device) -> None:
+    """Calls the operation's launcher on random tensors there."""
+    LAUNCHES[case.operation](case, device)
 
 
-def _shape(case: Case) -> CacheShape:
-    # Pages and ring as wide as they are in use, where sizes are multiples of 16 or are not.
+def _view(case: Case, device: torch.device) -> CacheView:
+    # Rows without and with pages, with a tail that ends inside a block.
     boosted = math.floor(case.boost * case.head_dim)
-    return CacheShape((300, 200), case.head_dim, boosted, 2, getattr(torch, case.dtype))
+    shape = CacheShape((300, 200, 33), case.head_dim, boosted, 2, getattr(torch, case.dtype))
+    return random_view(shape, device, impl="reference")
 
 
-def _view(case: Case) -> CacheView:
-    return random_view(_shape(case), torch.device("cpu"))
+def _tokens(case: Case, device: torch.device, heads: int, tokens: int) -> torch.Tensor:
+    # As a projection leaves it: [B, S, heads, D] seen as [B, heads, S, D].
+    size = (3, tokens, heads, case.head_dim)
+    return torch.randn(size, dtype=torch.float32, device=device).to(getattr(torch, case.dtype)).transpose(1, 2)
 
 
-def _decode_attention(case: Case) -> None:
+def _counters(values: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.int32, device=device)
+
+
+def _decode_attention(case: Case, device: torch.device) -> None:
     from ..decode_attention import triton
 
-    view = _view(case)
-    heads = view.blocks.shape[1] * case.group
-    query = torch.zeros(2, heads, case.new_tokens, case.head_dim, dtype=view.blocks.dtype)
+    view = _view(case, device)
     triton.decode_attention(
-        query,
+        _tokens(case, device, view.blocks.shape[1] * case.group, case.new_tokens),
         view,
         scaling=case.head_dim**-0.5,
         first_positions=view.lengths - case.new_tokens,
@@ -127,85 +135,71 @@ def _decode_attention(case: Case) -> None:
     )
 
 
-def _new_tokens(case: Case, tokens: int) -> torch.Tensor:
-    # As a projection leaves it: [B, S, HKV, D] seen as [B, HKV, S, D].
-    return torch.zeros(2, tokens, 2, case.head_dim, dtype=getattr(torch, case.dtype)).transpose(1, 2)
-
-
-def _pages(case: Case) -> torch.Tensor:
-    return torch.zeros(2, 2, 128, case.head_dim, dtype=getattr(torch, case.dtype))
-
-
-def _pack_keys(case: Case) -> None:
+def _pack_keys(case: Case, device: torch.device) -> None:
     from ..pack import triton
 
-    boosted = math.floor(case.boost * case.head_dim)
-    triton.pack_keys(_pages(case), boosted=boosted, selection=case.selection, seed=0)
+    pages, boosted = _tokens(case, device, 2, 128).contiguous(), math.floor(case.boost * case.head_dim)
+    triton.pack_keys(pages, boosted=boosted, selection=case.selection, seed=0)
 
 
-def _pack_values(case: Case) -> None:
+def _pack_values(case: Case, device: torch.device) -> None:
     from ..pack import triton
 
-    triton.pack_values(_pages(case))
+    triton.pack_values(_tokens(case, device, 2, 128).contiguous())
 
 
-def _counters(values: tuple[int, ...]) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.int32)
-
-
-def _pack_cached(kind: str) -> Callable[[Case], None]:
-    def run(case: Case) -> None:
+def _pack_cached(kind: str) -> Launch:
+    def run(case: Case, device: torch.device) -> None:
         from ..pack import triton
 
-        first, starts = _counters((32, 40)), _counters((0, 3))
-        jobs = _counters((0, 0, 0, 1, 0, 1)).view(2, 3)
-        new = _new_tokens(case, 256)
-        options = {"new": new, "first_new": first, "starts": starts, "selection": case.selection, "seed": 0}
-        triton.pack_cached(_view(case), jobs, kind=kind, **options)
+        # A page of new tokens, one of old and new ones, and a job that is none.
+        new = _tokens(case, device, 2, 256)
+        jobs = _counters((0, 0, 0, 1, 0, 1, 2, 0, -1), device).view(3, 3)
+        first, starts = _counters((32, 100, 0), device), _counters((0, 3, 0), device)
+        options = {"first_new": first, "starts": starts, "selection": case.selection, "seed": 0}
+        triton.pack_cached(_view(case, device), jobs, kind=kind, new=new, **options)
 
     return run
 
 
-def _flush(kind: str) -> Callable[[Case], None]:
-    def run(case: Case) -> None:
+def _flush(kind: str) -> Launch:
+    def run(case: Case, device: torch.device) -> None:
         from ..pack import triton
 
-        view = _view(case)
-        pools = {name: getattr(view, name).expand(3, *getattr(view, name).shape).contiguous() for name in _POOLS}
-        jobs = _counters((0, 0, 0, 1, 0, 1)).view(2, 3)
+        view = _view(case, device)
+        pools = {
+            name: getattr(view, name).expand(3, *getattr(view, name).shape).contiguous()
+            for name in ("blocks", "key_pages", "value_pages")
+        }
+        jobs = _counters((0, 0, 0, 1, 0, 0, 2, 0, -1), device).view(3, 3)
         triton.flush_layers(view._replace(**pools), jobs, kind=kind, selection=case.selection, seed=0)
 
     return run
 
 
-_POOLS = ("blocks", "key_pages", "value_pages")
-
-
-def _append(case: Case) -> None:
+def _append(case: Case, device: torch.device) -> None:
     from ..append import triton
 
-    new = _new_tokens(case, case.new_tokens)
-    counters = {"first_new": _counters((299, 199)), "starts": _counters((0, 0)), "counts": _counters((1, 1))}
-    triton.append(new, new, _view(case), **counters)
+    new = _tokens(case, device, 2, case.new_tokens)
+    counters = {"first_new": (299, 199, 32), "starts": (0, 0, 0), "counts": (1, 1, 0)}
+    triton.append(new, new, _view(case, device), **{name: _counters(of, device) for name, of in counters.items()})
 
 
-def _dequantize_pages(case: Case) -> None:
+def _dequantize_pages(case: Case, device: torch.device) -> None:
     from ..dequantize import triton
 
-    view = _view(case)
-    keys: PackedKeys = view.layout.keys(view.key_pages)
-    values: PackedValues = view.layout.values(view.value_pages)
-    triton.dequantize_keys(keys)
-    triton.dequantize_values(values)
+    view = _view(case, device)
+    triton.dequantize_keys(view.layout.keys(view.key_pages))
+    triton.dequantize_values(view.layout.values(view.value_pages))
 
 
-def _dequantize_view(case: Case) -> None:
+def _dequantize_view(case: Case, device: torch.device) -> None:
     from ..dequantize import triton
 
-    triton.dequantize_view(_view(case), tokens=300, dtype=getattr(torch, case.dtype))
+    triton.dequantize_view(_view(case, device), tokens=300, dtype=getattr(torch, case.dtype))
 
 
-LAUNCHES: dict[str, Callable[[Case], None]] = {
+LAUNCHES: dict[str, Launch] = {
     "decode_attention": _decode_attention,
     "pack_keys": _pack_keys,
     "pack_values": _pack_values,

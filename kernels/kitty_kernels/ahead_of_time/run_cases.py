@@ -10,6 +10,8 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 
+import torch
+
 from .cases import Case, launch
 from .compile_launches import compile_launches
 from .resource_usage import read_usage
@@ -109,7 +111,7 @@ def _compile(case: Case, target: Target, sender: multiprocessing.connection.Conn
     # What the compiler prints about a failure is long; the first line of its exception names it.
     with open(os.devnull, "w") as nothing, _stderr_to(nothing.fileno()):
         try:
-            compiled = compile_launches(lambda: launch(case), target)
+            compiled = compile_launches(lambda: launch(case, torch.device("cpu")), target)
             kernels = tuple(
                 KernelResult(
                     kernel.name, *dataclasses.astuple(read_usage(kernel.cubin)), kernel.shared_bytes, kernel.warps

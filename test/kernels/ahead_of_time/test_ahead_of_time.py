@@ -6,10 +6,12 @@ import importlib.util
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from kitty_kernels.ahead_of_time import run_cases as runner
 from kitty_kernels.ahead_of_time.cases import LAUNCHES, Case, all_cases, some_cases
@@ -61,11 +63,11 @@ def test_interpreting_and_compiling_in_one_process_is_refused():
     assert "TRITON_INTERPRET=1 is set, start a process without it" in result.stderr
 
 
-def crash(_: Case) -> None:
-    os.abort()
+def crash(_: Case, __: torch.device) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def refuse(_: Case) -> None:
+def refuse(_: Case, __: torch.device) -> None:
     raise ValueError("at 3:4:\n    x = tl.dot(a, b)\n        ^\nshapes do not fit")
 
 
@@ -73,9 +75,9 @@ def refuse(_: Case) -> None:
 @pytest.mark.parametrize(
     ("launch", "problem"),
     [
-        (crash, "the compiler crashed (exit code -6)"),
+        (crash, "the compiler crashed (exit code -9)"),
         (refuse, "ValueError: shapes do not fit"),
-        (lambda case: None, "launched no kernel"),
+        (lambda case, device: None, "launched no kernel"),
     ],
     ids=["crash", "compile error", "nothing"],
 )
@@ -89,7 +91,7 @@ def test_a_case_that_fails_says_why_and_the_next_one_is_still_run(monkeypatch, l
 @needs_triton
 def test_a_compiler_that_never_ends_is_ended(monkeypatch):
     monkeypatch.setattr(runner, "CASE_TIMEOUT_S", 0.2)
-    monkeypatch.setitem(LAUNCHES, "append", lambda case: __import__("time").sleep(600))
+    monkeypatch.setitem(LAUNCHES, "append", lambda case, device: __import__("time").sleep(600))
     (result,) = run_cases([Case("append")], [TARGETS[80]], processes=2)
     assert result.problems == ("compiles for more than 0 s",)
 
