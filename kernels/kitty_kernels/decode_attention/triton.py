@@ -1,0 +1,144 @@
+"""Launches the split attention and the merge; see kernel.py."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import torch
+import triton
+
+from ..pages import CacheView
+from .kernel import decode_kernel, merge_kernel
+
+MAX_QUERIES = 16
+# Pages whose ids a program keeps in registers at a time.
+_MAX_PAGES = 64
+# Programs of one warp and about 240 registers that a multiprocessor holds at once.
+_PROGRAMS_A_MULTIPROCESSOR = 8
+# Tiles of 16-bit tokens without a window: the sinks, a page whose values are not packed yet, and a tail.
+_MAX_TILES = 10
+_MAX_BLOCK_SPLITS = 128
+
+
+def decode_attention(
+    query: torch.Tensor,
+    view: CacheView,
+    *,
+    scaling: float,
+    first_positions: torch.Tensor,
+    window: int | None,
+    softcap: float | None,
+) -> torch.Tensor:
+    """See ``api.decode_attention``."""
+    _check(query, view)
+    batch, query_heads, new_tokens, head_dim = query.shape
+    kv_heads = view.blocks.shape[1]
+    layout = view.layout
+    queries = query_heads // kv_heads * new_tokens
+    columns = columns_of(queries)
+    column_blocks = triton.cdiv(queries, columns)
+    pages = min(view.key_table.shape[1], view.value_table.shape[1])
+    splits = choose_splits(batch * kv_heads * column_blocks, pages, multiprocessors(query.device))
+    if query.stride(3) != 1:
+        query = query.contiguous()
+    out = torch.empty((batch, query_heads, new_tokens, head_dim), dtype=query.dtype, device=query.device)
+    partial = torch.empty(batch * kv_heads * queries, splits, head_dim, dtype=torch.float32, device=query.device)
+    lse = torch.empty(batch * kv_heads * queries, splits, dtype=torch.float32, device=query.device)
+    constants = kernel_constants(layout, view.sink_tokens, kv_heads, query_heads // kv_heads, columns)
+    decode_kernel[(batch * kv_heads, splits, column_blocks)](
+        query, partial, lse, view.lengths, first_positions,
+        view.key_pages, view.key_table, view.key_page_counts,
+        view.value_pages, view.value_table, view.value_page_counts,
+        view.blocks, view.key_block_table, view.value_block_table,
+        query.stride(0), query.stride(1), query.stride(2),
+        view.key_table.stride(0), view.value_table.stride(0),
+        view.key_block_table.stride(0), view.value_block_table.stride(0),
+        scaling, 1.0 if softcap is None else softcap, 0 if window is None else window,
+        max(view.key_block_table.shape[1] - view.sink_blocks, 1),
+        max(view.value_block_table.shape[1] - view.sink_blocks, 1),
+        new_tokens, queries, splits,
+        HAS_WINDOW=window is not None, HAS_SOFTCAP=softcap is not None, HAS_PTX=query.device.type == "cuda",
+        **constants, num_warps=1,
+    )  # fmt: skip
+    # All partial outputs of a query are on their way at once.
+    block_splits = min(_MAX_BLOCK_SPLITS, triton.next_power_of_2(splits))
+    merge_kernel[(batch * kv_heads * queries,)](
+        partial, lse, out, splits, queries, new_tokens, out.stride(0), out.stride(1), out.stride(2),
+        HKV=kv_heads, GROUP=query_heads // kv_heads, D=head_dim, BLOCK_D=constants["BLOCK_D"],
+        BLOCK_SPLITS=block_splits, num_warps=max(1, block_splits // 16),
+    )  # fmt: skip
+    return out
+
+
+def kernel_constants(layout, sink_tokens: int, kv_heads: int, group: int, columns: int) -> dict[str, int]:
+    """The constants that specialize ``decode_kernel``, for a launch or for compiling ahead of time."""
+    return {
+        "HKV": kv_heads,
+        "GROUP": group,
+        "D": layout.head_dim,
+        "DB": layout.boosted,
+        "NQ": columns,
+        "SINK": sink_tokens,
+        "KEY_HIGH": layout.key_high_offset,
+        "KEY_SCALE": layout.key_scale_offset,
+        "KEY_MINIMUM": layout.key_minimum_offset,
+        "KEY_CHANNELS": layout.key_channels_offset,
+        "KEY_BYTES": layout.key_bytes,
+        "VALUE_SCALE": layout.value_scale_offset,
+        "VALUE_BYTES": layout.value_bytes,
+        # A tensor core takes 32 bytes of each side at a time, and 16 rows.
+        "BLOCK_D": max(32, triton.next_power_of_2(layout.head_dim)),
+        "BLOCK_DB": max(32, triton.next_power_of_2(layout.boosted)),
+        "BLOCK_VR": max(16, triton.next_power_of_2(layout.head_dim // 4)),
+        "MAX_PAGES": _MAX_PAGES,
+        "STAGES": 3,
+    }
+
+
+def columns_of(queries: int) -> int:
+    """How many queries a program serves: two columns each, and a tensor core has 8; early Triton wants 16."""
+    least = 4 if _takes_eight_columns() else 8
+    return max(least, min(8, triton.next_power_of_2(queries)))
+
+
+def choose_splits(programs: int, pages: int, multiprocessors: int) -> int:
+    """Splits of a row's work: as many as the GPU holds at once, none without work.
+
+    ``pages`` is what the tables hold, not what rows use: those counts stay on the device.
+    """
+    work = pages + _MAX_TILES
+    room = multiprocessors * _PROGRAMS_A_MULTIPROCESSOR // programs
+    return max(min(room, work), 1)
+
+
+@functools.cache
+def multiprocessors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
+
+
+@functools.cache
+def _takes_eight_columns() -> bool:
+    major, minor = (int(part) for part in triton.__version__.split(".")[:2])
+    return (major, minor) >= (3, 2) or os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _check(query: torch.Tensor, view: CacheView) -> None:
+    if query.shape[2] > MAX_QUERIES:
+        raise ValueError(
+            f"Cannot attend with impl='triton': query has {query.shape[2]} tokens a row, the kernel takes 1 to "
+            f"{MAX_QUERIES}; attend a longer chunk densely, or use impl='reference'."
+        )
+    if query.dtype not in (torch.float16, torch.bfloat16):
+        raise TypeError(f"Cannot attend with impl='triton': query must be float16 or bfloat16, got {query.dtype}.")
+    if view.blocks.dtype != query.dtype:
+        raise TypeError(
+            f"Cannot attend with impl='triton': query is {query.dtype}, the cache's blocks {view.blocks.dtype}; "
+            "they must be the same."
+        )
+    if view.layout.page_size != 128:
+        raise ValueError(f"Cannot attend with impl='triton': page_size must be 128, got {view.layout.page_size}.")
+    if view.layout.head_dim % 4 or view.layout.head_dim > 256:
+        raise ValueError(
+            f"Cannot attend with impl='triton': head_dim must be a multiple of 4 up to 256, got {view.layout.head_dim}."
+        )
