@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { benchCommand } from "./bench-command.js";
 import { chatCommand } from "./chat-command.js";
 import { doctorCommand } from "./doctor-command.js";
 import { generateCommand } from "./generate-command.js";
@@ -30,8 +31,17 @@ export function createProgram(output: Output, setExitCode: (exitCode: number) =>
     .exitOverride()
     // Errors are printed once, by whoever runs the program.
     .configureOutput({ outputError: () => undefined });
-  for (const command of [upCommand, generateCommand, chatCommand, doctorCommand]) {
-    program.addCommand(command(context).copyInheritedSettings(program));
+  for (const command of [upCommand, generateCommand, chatCommand, benchCommand, doctorCommand]) {
+    program.addCommand(command(context));
   }
+  copySettings(program, program.commands);
   return program;
+}
+
+/** Gives commands, and those below them, the program's settings. */
+function copySettings(program: Command, commands: readonly Command[]): void {
+  for (const command of commands) {
+    command.copyInheritedSettings(program);
+    copySettings(program, command.commands);
+  }
 }

@@ -50,13 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         "command": shlex.join([*MODULE.split(), *arguments]),
         "copyTBps": round(at.bytes_per_ms / 1e9, 3),
     }
-    if not options.json:
-        print(_heading(environment), flush=True)
     decode, pack, skipped = _measure(options, at)
-    if options.json:
-        print(json.dumps(document(environment, decode, pack, skipped)))
-    else:
-        print(_report(decode, pack, skipped))
+    found = document(environment, decode, pack, skipped)
+    print(json.dumps(found) if options.json else found["report"])
     return 0
 
 
@@ -75,6 +71,7 @@ def document(
         "pack": [_camel_case(dataclasses.asdict(row)) | {"isMet": row.is_met} for row in pack],
         "skipped": skipped,
         "misses": misses(decode, pack),
+        "report": f"{_heading(environment)}\n\n{_report(decode, pack, skipped)}",
     }
 
 
@@ -139,7 +136,7 @@ def _progress(text: str) -> None:
 
 def _heading(environment: dict[str, object]) -> str:
     found = "{gpu}, torch {torch}, triton {triton}, Python {python}, {date}, copies at {copyTBps} TB/s"
-    return found.format(**environment) + f"\n{environment['command']}\n"
+    return found.format(**environment) + f"\n{environment['command']}"
 
 
 def _report(decode: list[DecodeRow], pack: list[PackRow], skipped: list[str]) -> str:
