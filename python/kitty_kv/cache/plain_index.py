@@ -27,8 +27,12 @@ class WriteIndex(NamedTuple):
     """Where new tokens of R rows go."""
 
     source: torch.Tensor | None  # int64 [n], which of the call's real tokens; None for all
-    blocks: torch.Tensor  # int64 [R, n]
-    offsets: torch.Tensor  # int64 [n]
+    blocks: torch.Tensor | None  # int64 [R, n]; None where nothing is written, or one token
+    offsets: torch.Tensor | None  # int64 [n]
+    single: tuple[int, int] | None = None  # block and offset of the one token of one row
+
+
+_NOTHING = (None, None, None)
 
 
 def read_index(sides: Sequence[Side], shape: Geometry, length: int, pages: int, device: torch.device) -> ReadIndex:
@@ -56,20 +60,22 @@ def write_index(
     """For tokens ``past`` to ``length - 1``, those of the first ``pages`` pages left out."""
     sink_end, tail_start = max(past, min(length, shape.sink_tokens)), max(past, shape.packed_end(pages))
     spans = [span for span in ((past, sink_end, 0), (tail_start, length, shape.sink_tokens)) if span[0] < span[1]]
-    source, columns, offsets = [], [], []
-    for first, end, base in spans:
-        lead = (first - base) % BLOCK
-        columns.append(torch.tensor([*shape.slots(first, end)]).repeat_interleave(BLOCK)[lead : lead + end - first])
-        offsets.append(torch.arange(lead, lead + end - first) % BLOCK)
-        source.append(torch.arange(first - past, end - past))
     if not spans:
-        nothing = torch.empty(0, dtype=torch.long, device=device)
-        return WriteIndex(nothing, nothing.expand(len(sides), 0), nothing)
-    slots = torch.cat(columns)
-    blocks = torch.tensor([side.blocks for side in sides])[:, slots]
-    is_all = sum(end - first for first, end, _ in spans) == length - past
-    chosen = None if is_all else torch.cat(source).to(device)
-    return WriteIndex(chosen, blocks.to(device), torch.cat(offsets).to(device))
+        return WriteIndex(*_NOTHING)
+    if len(sides) == 1 and length - past == 1:
+        block = sides[0].blocks[next(shape.slots(past, length))]
+        return WriteIndex(*_NOTHING, single=(block, (past - spans[0][2]) % BLOCK))
+    source, blocks, offsets = [], [], []
+    for first, end, base in spans:
+        lead, count = (first - base) % BLOCK, end - first
+        columns = [*shape.slots(first, end)]
+        ids = torch.tensor([[side.blocks[column] for column in columns] for side in sides])  # [R, n / BLOCK]
+        blocks.append(ids.repeat_interleave(BLOCK, dim=1)[:, lead : lead + count])
+        offsets.append(torch.arange(lead, lead + count) % BLOCK)
+        source.append(torch.arange(first - past, end - past))
+    source, blocks, offsets = torch.cat(source), torch.cat(blocks, dim=1), torch.cat(offsets)
+    chosen = None if len(source) == length - past else source.to(device)
+    return WriteIndex(chosen, blocks.to(device), offsets.to(device))
 
 
 def read(
@@ -77,29 +83,43 @@ def read(
     blocks: torch.Tensor,
     records: torch.Tensor,
     dequantize: Callable[[torch.Tensor], torch.Tensor],
-    out: torch.Tensor,
-) -> None:
-    """Fills the first ``index.length`` tokens of ``out`` ``[R, HKV, >= length, D]`` from one layer's pools.
+    room: int,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """Rows' tokens ``[R, HKV, length + room, D]`` from one layer's pools, the last ``room`` of them left to fill.
 
     ``dequantize`` turns records ``[n, HKV, bytes]`` into ``[n, HKV, PAGE, D]``.
     """
-    rows = index.rows
+    rows, kv_heads, head_dim = index.rows, blocks.shape[1], blocks.shape[3]
+    # The tail is copied by whole blocks, which may reach behind the room.
+    capacity = index.length + max(room, BLOCK)
+    out = torch.empty(rows, kv_heads, capacity, head_dim, dtype=dtype, device=blocks.device)
     if index.sinks is not None:
         ids, count = index.sinks
-        out[:, :, :count] = _tokens(blocks, ids, rows)[:, :, :count]
+        out[:, :, :count] = _tokens(blocks, ids, rows).flatten(2, 3)[:, :, :count]
     if index.pages is not None:
         ids, first, count = index.pages
-        pages = (
-            dequantize(records.index_select(0, ids)).unflatten(0, (rows, -1)).transpose(1, 2)
-        )  # [R, HKV, P, PAGE, D]
+        pages = dequantize(records.index_select(0, ids)).unflatten(0, (rows, -1))  # [R, P, HKV, PAGE, D]
+        pages = pages.transpose(1, 2)
         out[:, :, first : first + count].unflatten(2, pages.shape[2:4]).copy_(pages)
     if index.tail is not None:
         ids, offset, first, count = index.tail
-        out[:, :, first : first + count] = _tokens(blocks, ids, rows)[:, :, offset : offset + count]
+        tail = _tokens(blocks, ids, rows)
+        if offset:
+            out[:, :, first : first + count] = tail.flatten(2, 3)[:, :, offset : offset + count]
+        else:
+            out[:, :, first : first + tail.shape[2] * BLOCK].unflatten(2, (-1, BLOCK)).copy_(tail)
+    return out[:, :, : index.length + room]
 
 
 def write(index: WriteIndex, tokens: torch.Tensor, blocks: torch.Tensor) -> None:
     """Writes real tokens ``[R, HKV, n, D]`` to one layer's blocks."""
+    if index.single is not None:
+        # The common step of one token, a third of the time of indexing by tensors.
+        block, offset = index.single
+        blocks[block, :, offset] = tokens[0, :, 0]
+    if index.blocks is None:
+        return
     if index.source is not None:
         tokens = tokens.index_select(2, index.source)
     blocks[index.blocks, :, index.offsets] = tokens.transpose(1, 2).to(blocks.dtype)  # [R, n, HKV, D]
@@ -110,6 +130,5 @@ def _ids(tables: Sequence[Sequence[int]], columns: Sequence[int], device: torch.
 
 
 def _tokens(blocks: torch.Tensor, ids: torch.Tensor, rows: int) -> torch.Tensor:
-    """Blocks one behind the other: ``[R, HKV, n * BLOCK, D]``."""
-    chosen = blocks.index_select(0, ids).unflatten(0, (rows, -1))  # [R, n, HKV, BLOCK, D]
-    return chosen.transpose(1, 2).flatten(2, 3)
+    """Blocks in the order of tokens, ``[R, HKV, n, BLOCK, D]``."""
+    return blocks.index_select(0, ids).unflatten(0, (rows, -1)).transpose(1, 2)

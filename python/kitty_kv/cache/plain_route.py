@@ -100,12 +100,11 @@ class PlainRoute:
             lambda pages: dequantize_keys(layout.keys(pages), impl=self.impl),
             lambda pages: dequantize_values(layout.values(pages), impl=self.impl),
         )
-        out = []
-        for index, pool, dequantize in zip(indices, records, codecs, strict=True):
-            shape = (index.rows, self._cache.kv_heads, index.length + room, layout.head_dim)
-            out.append(torch.empty(shape, dtype=dtype, device=storage.device))
-            read(index, storage.blocks[place.index], pool[place.index], dequantize, out[-1])
-        return out[0], out[1]
+        keys, values = (
+            read(index, storage.blocks[place.index], pool[place.index], dequantize, room, dtype)
+            for index, pool, dequantize in zip(indices, records, codecs, strict=True)
+        )
+        return keys, values
 
     def _forget_other_steps(self) -> None:
         if self._step is not self._cache.step:
