@@ -13,7 +13,7 @@ from ..pages import CacheView
 from .peers import PeerTime, best_of, time_peers
 from .random_cache import random_view, rows_of
 from .shapes import QUERY_HEADS, DecodeShape
-from .timing import copies_needed, graph_ms, plain_ms
+from .timing import copies_needed, free_bytes, graph_ms, plain_ms
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,9 +66,7 @@ def measure_decode(shape: DecodeShape, at: Conditions) -> DecodeRow:
         MemoryError: K, V and the cache do not fit, with the numbers.
     """
     torch.cuda.empty_cache()
-    free = torch.cuda.mem_get_info(at.device)[0]
-    if shape.needed_bytes > free:
-        raise MemoryError(f"needs {shape.needed_bytes / 2**30:.0f} GiB, {free / 2**30:.0f} GiB are free")
+    check_memory(shape, free_bytes(at.device))
     peers = time_peers(shape.dense_shape, at.device, cache=at.cache_bytes, replays=at.replays, skip=at.skip)
     torch.cuda.empty_cache()
     cache = shape.cache_shape
@@ -93,6 +91,12 @@ def measure_decode(shape: DecodeShape, at: Conditions) -> DecodeRow:
         error_of(attend(views[-1]), query, views[-1], scaling),
         shape.least_ratio,
     )
+
+
+def check_memory(shape: DecodeShape, free: int) -> None:
+    """Raises MemoryError unless K, V and the cache fit."""
+    if shape.needed_bytes > free:
+        raise MemoryError(f"needs {shape.needed_bytes / 2**30:.0f} GiB, {free / 2**30:.0f} GiB are free")
 
 
 def error_of(out: torch.Tensor, query: torch.Tensor, view: CacheView, scaling: float, rows: int = 2) -> float:

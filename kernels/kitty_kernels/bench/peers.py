@@ -90,7 +90,6 @@ def _time(
             return PeerTime(name, ms, plain_ms(lambda: attend(*inputs[0])))
     # A peer that cannot run here is told, whatever it raises.
     except Exception as error:  # noqa: BLE001
-        torch.cuda.synchronize()
         lines = str(error).strip().splitlines() or [""]
         return PeerTime(name, None, reason=f"{type(error).__name__}: {lines[0][:200]}")
 

@@ -34,11 +34,12 @@ def misses(decode: Sequence[DecodeRow], pack: Sequence[PackRow]) -> list[str]:
 
 
 def _decode_cells(row: DecodeRow) -> list[str]:
+    peers = {peer.name: peer.ms for peer in row.peers}
     return [
         row.shape,
         _ms(row.ms),
         _ms(row.plain_ms),
-        *(_ms(peer.ms) for peer in row.peers),
+        *(_ms(peers.get(name)) for name in PEERS),
         "-" if row.ratio is None else f"{row.ratio:.2f}x{'' if row.is_met is not False else ' MISS'}",
         "-" if row.least_ratio is None else f"{row.least_ratio:.2f}x",
         _ms(row.limit_ms),

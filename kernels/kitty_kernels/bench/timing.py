@@ -74,3 +74,8 @@ def copy_bytes_per_ms(device: torch.device, size: int = 2**31) -> float:
 def cache_bytes(device: torch.device) -> int:
     """Size of the second-level cache."""
     return torch.cuda.get_device_properties(device).L2_cache_size
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that nothing holds."""
+    return torch.cuda.mem_get_info(device)[0]
