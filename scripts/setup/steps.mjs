@@ -1,9 +1,11 @@
+import { spawnSync } from "node:child_process";
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { runCommand } from "./run-command.mjs";
 import { digest, readStamp, removeStamp, writeStamp } from "./stamp.mjs";
 
 const LOCK = "python/requirements.lock";
+const TRITON_LOCK = "python/requirements-triton.lock";
 const PYPROJECTS = ["python/pyproject.toml", "kernels/pyproject.toml"];
 
 const nodePackages = {
@@ -64,6 +66,21 @@ const pythonPackages = {
   },
 };
 
+const triton = {
+  name: "triton",
+  stamp: ".venv/.kitty-kv-triton",
+  needed: (root) => digest(root, [LOCK, TRITON_LOCK]),
+  isDone: (root) => isStamped(root, triton),
+  halfMade: halfMadeVenv,
+  async run(context) {
+    const { root } = context;
+    // The Triton that a CUDA build of torch pins stays; the CPU build has none. Triton exists for Linux only.
+    if (process.platform === "linux" && !hasTriton(root))
+      await runCommand(this.name, pip(root, "install", "--no-deps", "-r", TRITON_LOCK), context);
+    stampStep(root, triton);
+  },
+};
+
 const ownPackages = {
   name: "own python packages",
   stamp: ".venv/.kitty-kv-own",
@@ -78,11 +95,16 @@ const ownPackages = {
 };
 
 /** What a checkout needs, in the order it is made. */
-export const STEPS = [nodePackages, build, pythonEnvironment, pythonPackages, ownPackages];
-export const PYTHON_STEPS = [pythonEnvironment, pythonPackages, ownPackages];
+export const STEPS = [nodePackages, build, pythonEnvironment, pythonPackages, triton, ownPackages];
+export const PYTHON_STEPS = [pythonEnvironment, pythonPackages, triton, ownPackages];
 
 export function venvPython(root) {
   return join(root, ".venv", "bin", "python");
+}
+
+function hasTriton(root) {
+  const code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('triton') is None)";
+  return spawnSync(venvPython(root), ["-I", "-c", code]).status === 0;
 }
 
 /** A .venv in which packages were never complete is removed; one that only needs newer ones stays for the next try. */

@@ -154,9 +154,7 @@ def add_page_values(
 
 
 @triton.jit
-def add_block_values(
-    acc, values, weights, keep, gain, BLOCK_VR: tl.constexpr, NQ: tl.constexpr, HAS_PTX: tl.constexpr
-):
+def add_block_values(acc, values, weights, keep, gain, BLOCK_VR: tl.constexpr, NQ: tl.constexpr, HAS_PTX: tl.constexpr):
     """``acc * keep`` plus weights, in columns (rounded, rest), times 16-bit values ``[VR, TILE]``, float32 ``[VR, NQ]``."""
     rounded, rest = tl.split(tl.reshape(dot_16_bits(values, weights, HAS_PTX), (BLOCK_VR, NQ, 2)))
     return acc * keep[None, :] + (rounded + rest) * gain[None, :]
@@ -270,8 +268,12 @@ def decode_kernel(
         value_id = tl.load(value_table_ptr + row * stride_vt + page, mask=has_value_page, other=0)
         key = key_ptr + (key_id * HKV + head).to(tl.int64) * KEY_BYTES
         value = value_ptr + (value_id * HKV + head).to(tl.int64) * VALUE_BYTES
-        key_block_id, key_inside = block_place(key_block_ptr + row * stride_kb, token, key_block, key_ring, SINK, SINK_BLOCKS)
-        value_block_id, value_inside = block_place(value_block_ptr + row * stride_vb, token, value_block, value_ring, SINK, SINK_BLOCKS)
+        key_block_id, key_inside = block_place(
+            key_block_ptr + row * stride_kb, token, key_block, key_ring, SINK, SINK_BLOCKS
+        )
+        value_block_id, value_inside = block_place(
+            value_block_ptr + row * stride_vb, token, value_block, value_ring, SINK, SINK_BLOCKS
+        )
         keys = tl.load(
             block_ptr + (((key_block_id * HKV + head) * BLOCK + key_inside) * D)[:, None] + od[None, :],
             mask=key_block[:, None] & (od < D)[None, :],
@@ -303,7 +305,9 @@ def decode_kernel(
                 channel = tl.load(key + KEY_CHANNELS + ob, mask=ob < DB, other=0).to(tl.int32)
                 high = tl.load(key + KEY_HIGH + orow[:, None] * DB + ob[None, :], mask=(ob < DB)[None, :], other=0)
                 q_boosted = tl.load(
-                    q_base + q_column[None, :] + channel[:, None], mask=is_query[None, :] & (ob < DB)[:, None], other=0.0
+                    q_base + q_column[None, :] + channel[:, None],
+                    mask=is_query[None, :] & (ob < DB)[:, None],
+                    other=0.0,
                 ).to(tl.float32)
                 scale_boosted = tl.load(half_at(key, KEY_SCALE) + channel).to(tl.float32)
             scaled, boosted, factor, step = quantized_query(q, q_boosted * unit, scale, scale_boosted, HAS_BOOST)
@@ -424,9 +428,7 @@ def decode_kernel(
             total = total * keep + gain * tl.sum(weight, 0)
             offset = offset * keep + gain * tl.sum(weight * value_minimum[:, None], 0)
             step = tl.max(value_scale, 0) * (1.0 / STEPS)
-            pairs = to_int8_pairs(
-                weight * value_scale[:, None], tl.full([NQ], 1.0, tl.float32) / step, PAGE, NQ
-            )
+            pairs = to_int8_pairs(weight * value_scale[:, None], tl.full([NQ], 1.0, tl.float32) / step, PAGE, NQ)
             gain = gain * step
             acc0 = add_page_values(acc0, code, 0, pairs, keep, gain, BLOCK_VR, NQ, HAS_PTX)
             acc1 = add_page_values(acc1, code, 1, pairs, keep, gain, BLOCK_VR, NQ, HAS_PTX)
@@ -476,5 +478,10 @@ def merge_kernel(
         acc = acc * keep + tl.sum(partial * weight[:, None], 0)
         m = m_new
     acc = acc * tl.where(total > 0, 1.0 / tl.where(total > 0, total, 1.0), 0.0)
-    out = out_ptr + row * stride_ob + (head * GROUP + column // new_tokens) * stride_oh + (column % new_tokens) * stride_os
+    out = (
+        out_ptr
+        + row * stride_ob
+        + (head * GROUP + column // new_tokens) * stride_oh
+        + (column % new_tokens) * stride_os
+    )
     tl.store(out + od, acc.to(out_ptr.dtype.element_ty), mask=od < D)
