@@ -143,7 +143,7 @@ def value_codes(page: np.ndarray, _: PlainCache) -> tuple[np.ndarray, np.ndarray
 def affine_codes(page: np.ndarray, levels: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     low, high = page.min(axis), page.max(axis)
     scale = np.maximum((high - low) / levels.astype(np.float32), np.float32(1e-4)).astype(np.float16)
-    minimum = low.astype(np.float16)
+    minimum = low.astype(np.float16) + np.float16(0)  # zero has no sign
     wide, base = np.expand_dims(scale.astype(np.float32), axis), np.expand_dims(minimum.astype(np.float32), axis)
     codes = np.clip(np.rint((page - base) / wide), 0, levels)
     return codes.astype(np.int64), scale, minimum

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..dispatch import choose
-from ..pages import FIELDS_PER_BYTE, CacheView, PackedKeys, PackedValues, PageLayout
+from ..pages import BLOCK, FIELDS_PER_BYTE, CacheView, PackedKeys, PackedValues, PageLayout
 from ..validation import HALF_TYPES, check_counter, check_tensor, check_view
 from . import reference
 
@@ -98,7 +98,7 @@ def pack_cached(
     A job is (row, page index p of the row, destination page id). Token ``t = sink_tokens + PAGE p + i`` of the page is
     ``new[row, :, starts[row] + t - first_new[row]]`` when ``t >= first_new[row]``, and else the row's ring has it. A job
     whose destination is negative does nothing, so that a fixed number of jobs can be launched; nor does a job with a row,
-    page or destination that does not exist. A token that exists in neither place is packed as zeros.
+    page or destination that does not exist. What a page holds for a token that is in neither place is not defined.
 
     Args:
         view: the cache; the pages of ``jobs`` are not yet in its page counts, which are not read.
@@ -179,6 +179,10 @@ def _check_job_arguments(view: CacheView, jobs: torch.Tensor, kind: str, selecti
     _check_selection(selection)
     check_view("pack pages", view, layers=layers)
     check_tensor("pack pages", "jobs", jobs, (None, 3), (torch.int32,), view.blocks.device)
+    table = view.key_block_table if kind == "keys" else view.value_block_table
+    ring, page_blocks = table.shape[1] - view.sink_blocks, -(-view.layout.page_size // BLOCK)
+    if ring < page_blocks:
+        raise ValueError(f"Cannot pack {kind}: the ring must hold a page, {page_blocks} blocks, got {ring}.")
     if kind == "values" and view.layout.head_dim % FIELDS_PER_BYTE:
         raise ValueError(
             f"Cannot pack values: head_dim must be a multiple of {FIELDS_PER_BYTE}, got {view.layout.head_dim}."

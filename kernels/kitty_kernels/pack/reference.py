@@ -11,6 +11,7 @@ import torch
 
 from ..blocks import read_blocks
 from ..pages import BITS_PER_FIELD, FIELDS_PER_BYTE, CacheView, PackedKeys, PackedValues, PageLayout
+from .random_scores import random_scores
 
 LOW_BITS = 2
 BOOSTED_BITS = 4
@@ -100,32 +101,24 @@ def select_channels(keys: torch.Tensor, boosted: int, selection: str, seed: int)
     """
     wide = keys.double()
     if selection == "magnitude":
-        score = halving_sum(wide.abs())  # [..., D]
+        score = ordered_sum(wide.abs())  # [..., D]
     elif selection == "range":
         score = wide.amax(-2) - wide.amin(-2)
     elif selection == "variance":
-        mean = halving_sum(wide) / wide.shape[-2]
-        score = halving_sum((wide - mean.unsqueeze(-2)).square())
+        mean = ordered_sum(wide) * (1.0 / wide.shape[-2])
+        score = ordered_sum((wide - mean.unsqueeze(-2)).square())
     else:
         score = random_scores(keys.shape[-1], seed).to(keys.device).expand(*keys.shape[:-2], -1)
     best = score.argsort(dim=-1, descending=True, stable=True)[..., :boosted]
     return best.sort(-1).values
 
 
-def random_scores(head_dim: int, seed: int) -> torch.Tensor:
-    """Scores of the ``random`` selection, float64 ``[D]`` on the CPU; the same for every page."""
-    return torch.rand(head_dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def halving_sum(x: torch.Tensor) -> torch.Tensor:
-    """Sums float64 ``[..., R, D]`` over R by adding its second half onto its first until one row is left."""
-    rows = x.shape[-2]
-    padding = (1 << (rows - 1).bit_length()) - rows
-    x = torch.nn.functional.pad(x, (0, 0, 0, padding))
-    while x.shape[-2] > 1:
-        half = x.shape[-2] // 2
-        x = x[..., :half, :] + x[..., half:, :]
-    return x.squeeze(-2)
+def ordered_sum(x: torch.Tensor) -> torch.Tensor:
+    """Sums float64 ``[..., R, D]`` over R, one row after the other."""
+    total = x[..., 0, :].clone()
+    for row in range(1, x.shape[-2]):
+        total += x[..., row, :]
+    return total
 
 
 def affine_range(x: torch.Tensor, bits: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,7 +126,8 @@ def affine_range(x: torch.Tensor, bits: torch.Tensor, dim: int) -> tuple[torch.T
     low, high = x.amin(dim), x.amax(dim)
     steps = torch.exp2(bits) - 1
     scale = ((high - low) / steps).clamp_min(SCALE_FLOOR)
-    return scale.half(), low.half()
+    # Which of two zeros is the minimum is no one's choice: it has no sign.
+    return scale.half(), low.half() + 0.0
 
 
 def quantize(x: torch.Tensor, scale: torch.Tensor, minimum: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from plain_cache import PAGE, PlainCache, key_record, random_rows, value_record
 
 from kitty_kernels.dequantize.reference import unpack_fields
 from kitty_kernels.pack.api import flush_layers, pack_cached, pack_keys, pack_values
-from kitty_kernels.pack.reference import halving_sum, pack_fields
+from kitty_kernels.pack.reference import ordered_sum, pack_fields
 from kitty_kernels.pages import PageLayout
 
 
@@ -68,11 +68,17 @@ def test_page_bytes_are_those_of_the_parts_and_padding():
     assert (PageLayout(128, 32).key_bytes, PageLayout(128, 32).value_bytes) == (5664, 4608)
 
 
-def test_sums_are_taken_in_halves_so_that_they_can_be_repeated():
-    rows = [1e16, 1.0, -1e16, 1.0, 3.0]
-    # (1e16 + 3 + -1e16) and 1 + 1: the second half of eight rows is 3, 0, 0, 0.
-    want = ((1e16 + 3.0) + (-1e16 + 0.0)) + ((1.0 + 0.0) + (1.0 + 0.0))
-    assert halving_sum(torch.tensor(rows, dtype=torch.float64)[:, None]).item() == want
+def test_sums_are_taken_in_token_order_so_that_they_can_be_repeated():
+    rows = [1e16, 1.0, 1.0, -1e16, 3.0]
+    assert ordered_sum(torch.tensor(rows, dtype=torch.float64)[:, None]).item() == 3.0
+    assert ordered_sum(torch.tensor(rows[::-1], dtype=torch.float64)[:, None]).item() == 4.0
+
+
+def test_the_minimum_has_no_sign_when_it_is_zero():
+    x = torch.zeros(128, 16, dtype=torch.float16)
+    x[::2] = -0.0
+    assert not torch.signbit(pack_keys(x, boosted=0).minimum).any()
+    assert not torch.signbit(pack_values(x).minimum).any()
 
 
 @pytest.mark.parametrize("kind", ["keys", "values"])
@@ -171,6 +177,11 @@ def test_pack_cached_names_the_wrong_argument():
             "blocks must be float16 or bfloat16, got float32",
         ),
         ({"view": view._replace(value_block_table=view.value_block_table[:, :0])}, ValueError, "at least the 1 sink"),
+        (
+            {"view": view._replace(key_block_table=view.key_block_table[:, :8])},
+            ValueError,
+            "hold a page, 8 blocks, got 7",
+        ),
         ({"view": view._replace(lengths=counter.repeat(2))}, ValueError, "must have shape"),
     ]:
         with pytest.raises(error, match=message):

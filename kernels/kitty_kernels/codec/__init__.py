@@ -1,0 +1,1 @@
+"""The codec's arithmetic for kernels; ``pack/reference.py`` is its specification."""
