@@ -32,6 +32,7 @@ class Case:
         new_tokens: S.
         window, softcap: of attention.
         selection: of channels, where keys are packed.
+        lengths: cached tokens of the three rows; by default with and without pages, and with ends inside a block.
     """
 
     operation: str
@@ -43,6 +44,7 @@ class Case:
     window: int | None = None
     softcap: float | None = None
     selection: str = "magnitude"
+    lengths: tuple[int, int, int] = (300, 200, 33)
 
     @property
     def name(self) -> str:
@@ -99,15 +101,21 @@ def some_cases() -> list[Case]:
     ]
 
 
+def small_runs() -> list[Case]:
+    """What a GPU runs under compute-sanitizer: the chosen cases, and rows with no page, no token and many pages."""
+    lengths = ((20, 5, 1), (0, 160, 1), (3000, 31, 1500))
+    reading = [Case(name, lengths=rows) for name in ("decode_attention", "dequantize_view") for rows in lengths]
+    return some_cases() + reading
+
+
 def launch(case: Case, device: torch.device) -> None:
     """Calls the operation's launcher on random tensors there."""
     LAUNCHES[case.operation](case, device)
 
 
 def _view(case: Case, device: torch.device) -> CacheView:
-    # Rows without and with pages, with a tail that ends inside a block.
     boosted = math.floor(case.boost * case.head_dim)
-    shape = CacheShape((300, 200, 33), case.head_dim, boosted, 2, getattr(torch, case.dtype))
+    shape = CacheShape(case.lengths, case.head_dim, boosted, 2, getattr(torch, case.dtype))
     return random_view(shape, device, impl="reference")
 
 

@@ -1,7 +1,7 @@
 """python -m kitty_kernels.ahead_of_time.run_small
 
-Runs the representative cases on small sizes on the GPU, so that compute-sanitizer can watch every kernel; ``scripts/gpu-check.sh``
-does. What the kernels compute is the tests' matter.
+Runs every kernel on small sizes on the GPU, so that compute-sanitizer can watch it; ``scripts/gpu-check.sh`` does. What the
+kernels compute is the tests' matter.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 
 import torch
 
-from .cases import launch, some_cases
+from .cases import launch, small_runs
 
 
 def main() -> int:
@@ -19,9 +19,9 @@ def main() -> int:
         print(f"Cannot run kernels: torch {torch.__version__} finds no CUDA GPU.", file=sys.stderr)
         return 1
     torch.manual_seed(0)
-    cases = some_cases()
+    cases = small_runs()
     for case in cases:
-        print(case.name, flush=True)
+        print(case.name, *case.lengths, flush=True)
         launch(case, torch.device("cuda"))
         torch.cuda.synchronize()
     print(f"{len(cases)} cases ran")
