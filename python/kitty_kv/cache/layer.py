@@ -97,7 +97,7 @@ class KittyLayer:
         if route.attends_cache and step.is_short:
             self._store(step, keys, values)
             out = route.attend(place, query, scaling)
-            return out.masked_fill(~step.real[:, None, :, None], 0) if step.has_padding else out
+            return out.masked_fill(step.padding[:, None, :, None], 0) if step.has_padding else out
         is_whole = len(step.groups) == 1 and not step.has_padding
         out = None if is_whole else torch.zeros_like(query)
         attends_cache = [route.attends_cache and group.step.is_short for group in step.groups]

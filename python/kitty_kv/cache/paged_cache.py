@@ -239,12 +239,12 @@ class PagedCache:
             storage = Storage(left, self.layout, self._kv_heads, self._dtype, device)
             self._make_room(storage)
             self._storages[device] = storage
+            self._views.clear()
         index = self._count(storage)
         if index == storage.layers:
             storage.resize(index + 1)
+            self._views.clear()
         self._places[layer] = Place(storage, index)
-        # Pools were replaced.
-        self._views.clear()
 
     def _count(self, storage: Storage) -> int:
         return sum(place.storage is storage for place in self._places.values())

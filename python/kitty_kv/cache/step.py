@@ -77,6 +77,12 @@ class Step:
         return any(count < self.new_tokens for count in self.spans.counts)
 
     @property
+    def padding(self) -> torch.Tensor:
+        """Where nothing is real, bool ``[B, S]`` on the device, positions in the order of ``spans``."""
+        order = self.spans.order
+        return ~(self.real.bool() if order is None else self.real.bool().gather(1, order))
+
+    @property
     def is_short(self) -> bool:
         return all(group.step.is_short for group in self.groups)
 

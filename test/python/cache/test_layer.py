@@ -13,6 +13,11 @@ PAGE, HEADS, GROUPS, DIM = 128, 2, 3, 64
 LENGTHS = [1, 31, 32, 33, 63, 127, 128, 129, 160, 161, 287, 288, 289, 1000, 1009]
 
 
+@pytest.fixture(params=["auto", "reference"])
+def impl(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 def one_layer(config: KittyConfig, impl: str = "auto") -> KittyLayer:
     return PagedCache(config, 1, impl).layers[0]
 
@@ -49,10 +54,10 @@ def attention64(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tens
 
 @pytest.mark.parametrize("preset", list(PRESETS))
 @pytest.mark.parametrize("length", LENGTHS)
-def test_layer_holds_what_the_contract_says_for_any_length(preset, length):
+def test_layer_holds_what_the_contract_says_for_any_length(preset, length, impl):
     config = PRESETS[preset]
     k, v = tokens(length)
-    layer = one_layer(config)
+    layer = one_layer(config, impl)
     layer.append(k, v)
     want_k, want_v = held(k, v, config)
     got_k, got_v = layer.dequantize()
@@ -61,9 +66,9 @@ def test_layer_holds_what_the_contract_says_for_any_length(preset, length):
 
 
 @pytest.mark.parametrize("preset", ["kivi-2", "kitty-pro"])
-def test_tokens_one_by_one_or_in_pieces_leave_the_same_cache_as_at_once(preset):
+def test_tokens_one_by_one_or_in_pieces_leave_the_same_cache_as_at_once(preset, impl):
     k, v = tokens(700)
-    whole, single, pieces = (one_layer(PRESETS[preset]) for _ in range(3))
+    whole, single, pieces = (one_layer(PRESETS[preset], impl) for _ in range(3))
     whole.append(k, v)
     for t in range(700):
         single.append(k[:, :, t : t + 1], v[:, :, t : t + 1])
@@ -81,11 +86,11 @@ def test_tokens_one_by_one_or_in_pieces_leave_the_same_cache_as_at_once(preset):
 @pytest.mark.parametrize(
     ("past", "new"), [(0, 200), (1, 1), (31, 2), (160, 1), (288, 1), (500, 1), (500, 16), (300, 300)]
 )
-def test_attention_error_is_no_larger_than_eager_16_bit_attention(preset, dtype, past, new):
+def test_attention_error_is_no_larger_than_eager_16_bit_attention(preset, dtype, past, new, impl):
     config = PRESETS[preset]
     k, v = tokens(past + new, dtype=dtype)
     q = torch.randn(1, HEADS * GROUPS, new, DIM, generator=torch.Generator().manual_seed(5)).to(dtype)
-    layer = one_layer(config)
+    layer = one_layer(config, impl)
     if past:
         layer.append(k[:, :, :past], v[:, :, :past])
         seen_k, seen_v = held(k[:, :, :past], v[:, :, :past], config)
@@ -112,11 +117,11 @@ def eager_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_padded_rows_equal_the_same_rows_alone(side):
+def test_padded_rows_equal_the_same_rows_alone(side, impl):
     config = PRESETS["kitty-pro"]
     real_lengths = [400, 150, 3]
-    batch = one_layer(config)
-    alone = [one_layer(config) for _ in real_lengths]
+    batch = one_layer(config, impl)
+    alone = [one_layer(config, impl) for _ in real_lengths]
     for turn, sizes in enumerate([real_lengths, [5, 1, 200], [1, 1, 1]]):
         width = max(sizes)
         real = torch.zeros(3, width, dtype=torch.bool)
@@ -139,10 +144,10 @@ def test_padded_rows_equal_the_same_rows_alone(side):
         assert torch.equal(batch.dequantize()[0][row, :, : batch.lengths[row]], layer.dequantize()[0][0])
 
 
-def test_selected_rows_share_pages_and_released_pages_are_reused():
+def test_selected_rows_share_pages_and_released_pages_are_reused(impl):
     config = PRESETS["kitty-pro"]
     k, v = tokens(500, rows=2)
-    cache = PagedCache(config, 1)
+    cache = PagedCache(config, 1, impl)
     layer = cache.layers[0]
     layer.append(k, v)
     before, pages_before, blocks_before = layer.dequantize(), cache.key_ids.in_use, cache.block_ids.in_use
@@ -158,21 +163,21 @@ def test_selected_rows_share_pages_and_released_pages_are_reused():
     assert layer.dequantize()[0].shape[2] == 896
 
 
-def test_float32_tokens_are_held_in_16_bits_unless_nothing_is_quantized():
+def test_float32_tokens_are_held_in_16_bits_unless_nothing_is_quantized(impl):
     k, v = tokens(200, dtype=torch.float32)
-    packed, stock = PagedCache(PRESETS["kitty-pro"], 1), PagedCache(PRESETS["fp16"], 1)
+    packed, stock = PagedCache(PRESETS["kitty-pro"], 1, impl), PagedCache(PRESETS["fp16"], 1, impl)
     packed.layers[0].append(k, v)
     stock.layers[0].append(k, v)
     assert packed.storages[0].blocks.dtype == torch.float16
     assert torch.equal(stock.layers[0].dequantize()[0], k)
 
 
-def test_wrong_batches_devices_and_configs_are_refused():
-    layer = one_layer(PRESETS["kitty"])
+def test_wrong_batches_devices_and_configs_are_refused(impl):
+    layer = one_layer(PRESETS["kitty"], impl)
     layer.append(*tokens(10, rows=2))
     with pytest.raises(CacheError, match="2 rows of 2 heads x 64 channels, got 1 rows"):
         layer.append(*tokens(1))
     with pytest.raises(ConfigError, match="lies on cpu, they on meta"):
         layer.append(*(x.to("meta") for x in tokens(1, rows=2)))
     with pytest.raises(UnsupportedError, match="k_bits = 4"):
-        one_layer(KittyConfig(k_bits=4)).append(*tokens(1))
+        one_layer(KittyConfig(k_bits=4), impl).append(*tokens(1))
