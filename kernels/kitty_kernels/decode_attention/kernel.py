@@ -287,7 +287,6 @@ def decode_kernel(
         values3 = tl.load(values + 3 * VR, mask=is_value, other=0.0)
         scale = tl.load(half_at(key, KEY_SCALE) + od, mask=has_key_page & (od < D), other=0.0).to(tl.float32)
         minimum = tl.load(half_at(key, KEY_MINIMUM) + od, mask=has_key_page & (od < D), other=0.0).to(tl.float32)
-        low = tl.load(key + orow[:, None] * D + od[None, :], mask=has_key_page & (od < D)[None, :], other=0)  # [R, D]
         code = tl.load(
             value + ov[:, None] * PAGE + inside[None, :], mask=has_value_page & (ov < VR)[:, None], other=0
         )  # [VR, TILE]
@@ -298,6 +297,7 @@ def decode_kernel(
         exact, _ = tl.split(tl.reshape(dot_16_bits(keys, q_pairs, HAS_PTX), (TILE, NQ, 2)))
         scores = exact * unit  # [TILE, NQ]
         if has_key_page:
+            low = tl.load(key + orow[:, None] * D + od[None, :], mask=(od < D)[None, :], other=0)  # [R, D]
             high = tl.zeros([R, BLOCK_DB], tl.uint8)
             q_boosted = tl.zeros([BLOCK_DB, NQ], tl.float32)
             scale_boosted = tl.zeros([BLOCK_DB], tl.float32)
@@ -380,11 +380,6 @@ def decode_kernel(
             scale = tl.load(half_at(key, KEY_SCALE) + od, mask=od < D, other=0.0).to(tl.float32)
             minimum = tl.load(half_at(key, KEY_MINIMUM) + od, mask=od < D, other=0.0).to(tl.float32)
             low = tl.load(key + orow[:, None] * D + od[None, :], mask=(od < D)[None, :], other=0)  # [R, D]
-            code = tl.load(
-                value + ov[:, None] * PAGE + op_token[None, :], mask=(ov < VR)[:, None], other=0
-            )  # [VR, PAGE]
-            value_scale = tl.load(half_at(value, VALUE_SCALE) + op_token).to(tl.float32)
-            value_minimum = tl.load(half_at(value, VALUE_SCALE + 2 * PAGE) + op_token).to(tl.float32)
 
             bias = tl.sum(q * minimum[:, None], 0)  # [NQ]
             scaled, boosted, factor, step = quantized_query(
@@ -418,6 +413,11 @@ def decode_kernel(
             scores = tl.reshape(tl.permute(scores, (2, 3, 0, 1)), (PAGE, NQ))
             scores = capped(scores, softcap, HAS_SOFTCAP)
 
+            code = tl.load(
+                value + ov[:, None] * PAGE + op_token[None, :], mask=(ov < VR)[:, None], other=0
+            )  # [VR, PAGE]
+            value_scale = tl.load(half_at(value, VALUE_SCALE) + op_token).to(tl.float32)
+            value_minimum = tl.load(half_at(value, VALUE_SCALE + 2 * PAGE) + op_token).to(tl.float32)
             # Weights are relative to the page's own maximum, so that their integers use all 15 bits in every page.
             page_max = tl.max(scores, 0)
             weight = tl.exp2(scores - page_max[None, :])  # [PAGE, NQ]
