@@ -47,9 +47,8 @@ def decode_attention(
     Source: arXiv 2511.18643 section 4 (the cache); the maths is in README.md beside this file.
     """
     _check(query, view, scaling, window, softcap)
-    if first_positions is None:
-        first_positions = view.lengths - query.shape[2]
-    _check_counter("first_positions", first_positions, query)
+    if first_positions is not None:
+        _check_counter("first_positions", first_positions, query)
     implementations = {"reference": _run_reference, "triton": _run_triton}
     run = choose("decode_attention", implementations, impl, query.device)
     return run(query, view, scaling=scaling, first_positions=first_positions, window=window, softcap=softcap)

@@ -180,7 +180,7 @@ def decode_kernel(
     KEY_HIGH: tl.constexpr, KEY_SCALE: tl.constexpr, KEY_MINIMUM: tl.constexpr, KEY_CHANNELS: tl.constexpr,
     KEY_BYTES: tl.constexpr, VALUE_SCALE: tl.constexpr, VALUE_BYTES: tl.constexpr,
     BLOCK_D: tl.constexpr, BLOCK_DB: tl.constexpr, BLOCK_VR: tl.constexpr, MAX_PAGES: tl.constexpr,
-    HAS_WINDOW: tl.constexpr, HAS_SOFTCAP: tl.constexpr, HAS_PTX: tl.constexpr, STAGES: tl.constexpr,
+    HAS_FIRST: tl.constexpr, HAS_WINDOW: tl.constexpr, HAS_SOFTCAP: tl.constexpr, HAS_PTX: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Program (row and KV head, split, block of NQ queries): a row's work is a list of tiles of TILE 16-bit or partly visible
     tokens, then of whole visible pages; every split takes an equal run of it. Writes normalized partial outputs and their
@@ -210,7 +210,9 @@ def decode_kernel(
     q = q_raw.to(tl.float32) * unit
 
     length = tl.load(length_ptr + row)
-    first = tl.load(first_ptr + row)
+    first = length - new_tokens
+    if HAS_FIRST:
+        first = tl.load(first_ptr + row)
     position = first + new_token  # [NQ]
     last = tl.minimum(first + new_tokens - 1, length - 1)
     key_pages = tl.load(key_count_ptr + row)

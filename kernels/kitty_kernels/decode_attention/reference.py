@@ -16,11 +16,13 @@ def decode_attention(
     view: CacheView,
     *,
     scaling: float,
-    first_positions: torch.Tensor,
+    first_positions: torch.Tensor | None,
     window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
     """See ``api.decode_attention``."""
+    if first_positions is None:
+        first_positions = view.lengths - query.shape[2]
     tokens = int(view.lengths.max()) if view.lengths.numel() else 0
     keys, values = dequantize_view(view, tokens=tokens, dtype=torch.float32, impl="reference")  # [B, HKV, T, D]
     out = torch.zeros_like(query)

@@ -26,7 +26,7 @@ def decode_attention(
     view: CacheView,
     *,
     scaling: float,
-    first_positions: torch.Tensor,
+    first_positions: torch.Tensor | None,
     window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
@@ -47,7 +47,7 @@ def decode_attention(
     lse = torch.empty(batch * kv_heads * queries, splits, dtype=torch.float32, device=query.device)
     constants = kernel_constants(layout, view.sink_tokens, kv_heads, query_heads // kv_heads, columns)
     decode_kernel[(batch * kv_heads, splits, column_blocks)](
-        query, partial, lse, view.lengths, first_positions,
+        query, partial, lse, view.lengths, view.lengths if first_positions is None else first_positions,
         view.key_pages, view.key_table, view.key_page_counts,
         view.value_pages, view.value_table, view.value_page_counts,
         view.blocks, view.key_block_table, view.value_block_table,
@@ -58,7 +58,7 @@ def decode_attention(
         max(view.key_block_table.shape[1] - view.sink_blocks, 1),
         max(view.value_block_table.shape[1] - view.sink_blocks, 1),
         new_tokens, queries, splits,
-        HAS_WINDOW=window is not None, HAS_SOFTCAP=softcap is not None, HAS_PTX=query.device.type == "cuda",
+        HAS_FIRST=first_positions is not None, HAS_WINDOW=window is not None, HAS_SOFTCAP=softcap is not None, HAS_PTX=query.device.type == "cuda",
         **constants, num_warps=1,
     )  # fmt: skip
     # All partial outputs of a query are on their way at once.
@@ -94,7 +94,7 @@ def kernel_constants(layout, sink_tokens: int, kv_heads: int, group: int, column
         "BLOCK_DB": max(64 if layout.head_dim <= 64 else 32, triton.next_power_of_2(layout.boosted)),
         "BLOCK_VR": max(16, triton.next_power_of_2(layout.head_dim // 4)),
         "MAX_PAGES": _MAX_PAGES,
-        "STAGES": 3,
+        "STAGES": 2,
     }
 
 
