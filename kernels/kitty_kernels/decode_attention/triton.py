@@ -58,7 +58,8 @@ def decode_attention(
         max(view.key_block_table.shape[1] - view.sink_blocks, 1),
         max(view.value_block_table.shape[1] - view.sink_blocks, 1),
         new_tokens, queries, splits,
-        HAS_FIRST=first_positions is not None, HAS_WINDOW=window is not None, HAS_SOFTCAP=softcap is not None, HAS_PTX=query.device.type == "cuda",
+        HAS_FIRST=first_positions is not None, HAS_WINDOW=window is not None, HAS_SOFTCAP=softcap is not None,
+        HAS_PTX=query.device.type == "cuda",
         **constants, num_warps=1,
     )  # fmt: skip
     # All partial outputs of a query are on their way at once.
