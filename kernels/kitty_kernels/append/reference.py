@@ -39,7 +39,8 @@ def _append_row(
     count: int,
 ) -> None:
     """Writes real tokens of ``[HKV, S, D]`` to the row's blocks."""
-    index = torch.arange(max(start, 0), min(start + count, new.shape[1]), device=new.device)
+    begin = max(start, 0)
+    index = torch.arange(begin, max(begin, min(start + count, new.shape[1])), device=new.device)
     tokens = first_new + index - start  # [n]
     ring = (table.shape[1] - view.sink_blocks) * BLOCK
     is_sink = tokens < view.sink_tokens

@@ -160,4 +160,6 @@ def probably_highest(score, COUNT: tl.constexpr, HEAD_DIM: tl.constexpr, COLUMNS
     selected = (tl.sum(beats, 0) < COUNT) & (channel < HEAD_DIM)
     worst = tl.min(tl.where(selected, score, float("inf")), 0)
     best_other = tl.max(tl.where(selected, -1.0, score), 0)
-    return selected, (worst - best_other) <= worst * DOUBT
+    # Equal sums at the boundary are all selected, and no sum is above one that is no number.
+    is_tied = tl.sum(selected.to(tl.int32), 0) != COUNT
+    return selected, is_tied | ((worst - best_other) <= worst * DOUBT)
