@@ -84,7 +84,8 @@ class Step:
 
     @property
     def is_short(self) -> bool:
-        return all(group.step.is_short for group in self.groups)
+        """Whether all rows attend straight to the cache in one go."""
+        return self.new_tokens <= SHORT_CALL and all(group.step.is_short for group in self.groups)
 
 
 def open_step(
