@@ -32,7 +32,7 @@ def copy_side(
     tl.store(pointers, x, mask=exists[:, None] & (channel < HEAD_DIM)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["new_tokens", "sink_tokens", "key_ring", "value_ring", "blocks"])
 def append_kernel(
     keys_ptr, values_ptr, blocks_ptr, key_table_ptr, value_table_ptr, key_pages_ptr, value_pages_ptr,
     first_new_ptr, starts_ptr, counts_ptr, new_tokens, sink_tokens, page_size, key_ring, value_ring, blocks,

@@ -37,17 +37,8 @@ def block_offsets(
 
 @triton.jit
 def page_in_new(
-    first_new_ptr,
-    starts_ptr,
-    row,
-    head,
-    start,
-    stride_nb,
-    stride_nh,
-    stride_ns,
-    HAS_JOBS: tl.constexpr,
-    HAS_NEW: tl.constexpr,
-):
+    first_new_ptr, starts_ptr, row, head, start, stride_nb, stride_nh, stride_ns, HAS_JOBS: tl.constexpr, HAS_NEW: tl.constexpr,
+):  # fmt: skip
     """Of a page that begins at position ``start``: its offset among the new tokens, its index in S, its first new token."""
     index, first = start * 0, start * 0
     if HAS_JOBS and HAS_NEW:
@@ -90,6 +81,67 @@ def load_rows(pointers, exists, channels, COLUMNS: tl.constexpr, VECTOR: tl.cons
     channel = tl.arange(0, COLUMNS)
     tile = tl.max_contiguous(pointers[:, None] + channel[None, :], (1, VECTOR))
     return tl.load(tile, mask=exists[:, None] & (channel < channels)[None, :], other=0.0)
+
+
+@triton.jit
+def load_block(
+    start, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks, stride_bn,
+    HAS_NEW: tl.constexpr, HAS_RING: tl.constexpr, BLOCK: tl.constexpr, HEAD_DIM: tl.constexpr, COLUMNS: tl.constexpr,
+    VECTOR: tl.constexpr,
+):  # fmt: skip
+    """A page's tokens ``start ..``, as many as a block has, 16-bit ``[BLOCK, COLUMNS]``; see ``token_pointers``.
+
+    One block has one address: rows lie at constant distances from it, so they need neither registers nor arithmetic, and
+    whether it exists is asked once.
+    """
+    token, channel = start + tl.arange(0, BLOCK), tl.arange(0, COLUMNS)
+    in_head = (channel < HEAD_DIM)[None, :] & (token >= start)[:, None]
+    if HAS_RING:
+        slot = column + start // BLOCK
+        block = tl.load(table_ptr + tl.where(slot < columns, slot, slot - ring))
+        exists = (block >= 0) & (block < blocks)
+        if HAS_NEW:
+            exists = exists & (start < first)
+        row_ptr = blocks_ptr + block.to(tl.int64) * stride_bn + ((token - start)[:, None] * HEAD_DIM + channel[None, :])
+        x = tl.load(tl.max_contiguous(row_ptr, (1, VECTOR)), mask=exists & in_head, other=0.0)
+    if HAS_NEW:
+        begin = tl.maximum(start, first) if HAS_RING else start
+        exists = (begin + index >= 0) & (start + BLOCK + index <= new_tokens)
+        begin = tl.where(exists, begin, start + BLOCK)
+        row_ptr = (new_ptr + token * stride_ns)[:, None] + channel[None, :]
+        mask = (token >= begin)[:, None] & in_head
+        if HAS_RING:
+            x = tl.load(tl.max_contiguous(row_ptr, (1, VECTOR)), mask=mask, other=x)
+        else:
+            x = tl.load(tl.max_contiguous(row_ptr, (1, VECTOR)), mask=mask, other=0.0)
+    return x
+
+
+@triton.jit
+def load_half(
+    half, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks, stride_bn,
+    HAS_NEW: tl.constexpr, HAS_RING: tl.constexpr, BLOCK: tl.constexpr, HEAD_DIM: tl.constexpr, COLUMNS: tl.constexpr,
+    VECTOR: tl.constexpr,
+):  # fmt: skip
+    """What BLOCK rows of bytes are made of: the first or second block of each field's tokens, four of ``[BLOCK, COLUMNS]``."""
+    start = half * BLOCK
+    x0 = load_block(
+        start, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks, stride_bn,
+        HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, COLUMNS, VECTOR,
+    )  # fmt: skip
+    x1 = load_block(
+        start + 2 * BLOCK, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks,
+        stride_bn, HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, COLUMNS, VECTOR,
+    )  # fmt: skip
+    x2 = load_block(
+        start + 4 * BLOCK, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks,
+        stride_bn, HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, COLUMNS, VECTOR,
+    )  # fmt: skip
+    x3 = load_block(
+        start + 6 * BLOCK, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks,
+        stride_bn, HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, COLUMNS, VECTOR,
+    )  # fmt: skip
+    return x0, x1, x2, x3
 
 
 @triton.jit

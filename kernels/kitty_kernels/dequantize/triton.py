@@ -16,6 +16,11 @@ from ..pages import BLOCK, FIELDS_PER_BYTE, CacheView, PackedKeys, PackedValues
 
 PAGE = 128
 MAX_HEAD_DIM = 256
+# Pools and rows grow; that must not compile the kernel anew.
+SIZES = [
+    *("tokens", "sink_tokens", "sink_tiles", "key_columns", "value_columns", "key_pages", "value_pages"),
+    *("key_ring", "value_ring", "blocks"),
+]
 
 
 @triton.jit
@@ -105,7 +110,7 @@ def page_of(pages_ptr, table_ptr, counts_ptr, row, page, columns, pages, stride_
     return pages_ptr + index.to(tl.int64) * stride_pn, (index >= 0) & (index < pages), is_packed
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def dequantize_view_kernel(
     keys_out_ptr, values_out_ptr, lengths_ptr, key_pages_ptr, key_table_ptr, key_counts_ptr, value_pages_ptr, value_table_ptr,
     value_counts_ptr, blocks_ptr, key_block_table_ptr, value_block_table_ptr,

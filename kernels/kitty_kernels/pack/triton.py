@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 
 from ..codec.triton import greater, high_byte, highest, lesser, low_byte, probably_highest, scale_of, widened
-from ..common.triton import load_rows, page_in_new, token_pointers
+from ..common.triton import load_half, load_rows, page_in_new, token_pointers
 from ..pages import BLOCK, FIELDS_PER_BYTE, CacheView, PackedKeys, PackedValues, PageLayout
 from ..validation import HALF_TYPES
 from .random_scores import random_scores
@@ -25,6 +25,8 @@ from .random_scores import random_scores
 PAGE = 128
 MAX_HEAD_DIM = 256
 CHANNELS_PER_WARP = 32  # 128 elements a thread
+# Pools and prompts grow; that must not compile a kernel anew.
+SIZES = ["rows", "pages", "new_tokens", "sink_tokens", "ring", "blocks"]
 
 
 @triton.jit
@@ -38,67 +40,6 @@ def job_of(jobs_ptr, rows, pages, HAS_JOBS: tl.constexpr):
         destination = tl.load(jobs_ptr + index * 3 + 2)
     exists = (row >= 0) & (row < rows) & (page >= 0) & (destination >= 0) & (destination < pages)
     return row.to(tl.int64), page, destination.to(tl.int64), exists
-
-
-@triton.jit
-def load_block(
-    start, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks, stride_bn,
-    HAS_NEW: tl.constexpr, HAS_RING: tl.constexpr, BLOCK: tl.constexpr, HEAD_DIM: tl.constexpr, COLUMNS: tl.constexpr,
-    VECTOR: tl.constexpr,
-):  # fmt: skip
-    """A page's tokens ``start ..``, as many as a block has, 16-bit ``[BLOCK, COLUMNS]``; see ``token_pointers``.
-
-    One block has one address: rows lie at constant distances from it, so they need neither registers nor arithmetic, and
-    whether it exists is asked once.
-    """
-    token, channel = start + tl.arange(0, BLOCK), tl.arange(0, COLUMNS)
-    in_head = (channel < HEAD_DIM)[None, :] & (token >= start)[:, None]
-    if HAS_RING:
-        slot = column + start // BLOCK
-        block = tl.load(table_ptr + tl.where(slot < columns, slot, slot - ring))
-        exists = (block >= 0) & (block < blocks)
-        if HAS_NEW:
-            exists = exists & (start < first)
-        row_ptr = blocks_ptr + block.to(tl.int64) * stride_bn + ((token - start)[:, None] * HEAD_DIM + channel[None, :])
-        x = tl.load(tl.max_contiguous(row_ptr, (1, VECTOR)), mask=exists & in_head, other=0.0)
-    if HAS_NEW:
-        begin = tl.maximum(start, first) if HAS_RING else start
-        exists = (begin + index >= 0) & (start + BLOCK + index <= new_tokens)
-        begin = tl.where(exists, begin, start + BLOCK)
-        row_ptr = (new_ptr + token * stride_ns)[:, None] + channel[None, :]
-        mask = (token >= begin)[:, None] & in_head
-        if HAS_RING:
-            x = tl.load(tl.max_contiguous(row_ptr, (1, VECTOR)), mask=mask, other=x)
-        else:
-            x = tl.load(tl.max_contiguous(row_ptr, (1, VECTOR)), mask=mask, other=0.0)
-    return x
-
-
-@triton.jit
-def load_half(
-    half, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks, stride_bn,
-    HAS_NEW: tl.constexpr, HAS_RING: tl.constexpr, BLOCK: tl.constexpr, HEAD_DIM: tl.constexpr, COLUMNS: tl.constexpr,
-    VECTOR: tl.constexpr,
-):  # fmt: skip
-    """What BLOCK rows of bytes are made of: the first or second block of each field's tokens, four of ``[BLOCK, COLUMNS]``."""
-    start = half * BLOCK
-    x0 = load_block(
-        start, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks, stride_bn,
-        HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, COLUMNS, VECTOR,
-    )  # fmt: skip
-    x1 = load_block(
-        start + 2 * BLOCK, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks,
-        stride_bn, HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, COLUMNS, VECTOR,
-    )  # fmt: skip
-    x2 = load_block(
-        start + 4 * BLOCK, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks,
-        stride_bn, HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, COLUMNS, VECTOR,
-    )  # fmt: skip
-    x3 = load_block(
-        start + 6 * BLOCK, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks,
-        stride_bn, HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, COLUMNS, VECTOR,
-    )  # fmt: skip
-    return x0, x1, x2, x3
 
 
 @triton.jit
@@ -130,13 +71,8 @@ def exact_choice(
 
 @triton.jit
 def store_channels(
-    record_ptr,
-    selected,
-    CHANNELS_OFFSET: tl.constexpr,
-    BOOSTED: tl.constexpr,
-    RECORD: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
+    record_ptr, selected, CHANNELS_OFFSET: tl.constexpr, BOOSTED: tl.constexpr, RECORD: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
     """Stores the boosted channels and the padding behind them; returns each one's place among them."""
     channel, tail = tl.arange(0, COLUMNS), tl.arange(0, 16)
     place = tl.cumsum(selected.to(tl.int32), 0) - 1
@@ -146,7 +82,7 @@ def store_channels(
     return place
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def pack_keys_kernel(
     new_ptr, blocks_ptr, pages_ptr, jobs_ptr, table_ptr, first_new_ptr, starts_ptr, scores_ptr, head_dim,
     rows, pages, new_tokens, sink_tokens, ring, blocks, stride_nb, stride_nh, stride_ns, stride_bl, stride_bn, stride_bh,
@@ -161,17 +97,9 @@ def pack_keys_kernel(
     if not exists:
         return
     head, layer = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
+    start = sink_tokens + page * PAGE
     offset, index, first = page_in_new(
-        first_new_ptr,
-        starts_ptr,
-        row,
-        head,
-        sink_tokens + page * PAGE,
-        stride_nb,
-        stride_nh,
-        stride_ns,
-        HAS_JOBS,
-        HAS_NEW,
+        first_new_ptr, starts_ptr, row, head, start, stride_nb, stride_nh, stride_ns, HAS_JOBS, HAS_NEW
     )
     column = (sink_tokens + BLOCK - 1) // BLOCK
     columns = column + ring
@@ -243,7 +171,7 @@ def pack_keys_kernel(
         tl.store(low_ptr, low_byte(y0, y1, y2, y3, scale), mask=(channel < HEAD_DIM)[None, :] & (i >= 0)[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def pack_values_kernel(
     new_ptr, blocks_ptr, pages_ptr, jobs_ptr, table_ptr, first_new_ptr, starts_ptr,
     rows, pages, new_tokens, sink_tokens, ring, blocks, stride_nb, stride_nh, stride_ns, stride_bl, stride_bn, stride_bh,
@@ -256,17 +184,9 @@ def pack_values_kernel(
     if not exists:
         return
     head, layer = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
+    start = sink_tokens + page * PAGE
     offset, index, first = page_in_new(
-        first_new_ptr,
-        starts_ptr,
-        row,
-        head,
-        sink_tokens + page * PAGE,
-        stride_nb,
-        stride_nh,
-        stride_ns,
-        HAS_JOBS,
-        HAS_NEW,
+        first_new_ptr, starts_ptr, row, head, start, stride_nb, stride_nh, stride_ns, HAS_JOBS, HAS_NEW
     )
     column = (sink_tokens + BLOCK - 1) // BLOCK
     columns = column + ring
@@ -398,17 +318,14 @@ def _run(kind: str, layout: PageLayout, pages: torch.Tensor, source: _Source, se
     grid = (source.rows if jobs is None else jobs.shape[0], pages.shape[2], pages.shape[0])
     if 0 in grid:
         return
-    sizes = {
-        "rows": source.rows,
-        "pages": pages.shape[1],
-        "new_tokens": 0 if new is None else new.shape[2],
-        "sink_tokens": source.sink_tokens,
-        "ring": 0 if table is None else table.shape[1] - -(-source.sink_tokens // BLOCK),
-        "blocks": 0 if blocks is None else blocks.shape[1],
-    }
-    new_strides = (0, 0, 0) if new is None else new.stride()[:3]
-    block_strides = (0, 0, 0, 0) if blocks is None else blocks.stride()[:4]
-    strides = (*new_strides, *block_strides, 0 if table is None else table.stride(0), *pages.stride()[:3])
+    sizes = dict.fromkeys(SIZES, 0) | {"rows": source.rows, "pages": pages.shape[1], "sink_tokens": source.sink_tokens}
+    new_strides, block_strides, table_stride = (0, 0, 0), (0, 0, 0, 0), 0
+    if new is not None:
+        sizes["new_tokens"], new_strides = new.shape[2], new.stride()[:3]
+    if blocks is not None:
+        sizes |= {"ring": table.shape[1] - -(-source.sink_tokens // BLOCK), "blocks": blocks.shape[1]}
+        block_strides, table_stride = _layer_strides(blocks), table.stride(0)
+    strides = (*new_strides, *block_strides, table_stride, *_layer_strides(pages)[:3])
     columns = triton.next_power_of_2(layout.head_dim if is_keys else layout.head_dim // FIELDS_PER_BYTE)
     columns = max(columns, 16 if is_keys else 4)
     options = {
@@ -431,6 +348,11 @@ def _run(kind: str, layout: PageLayout, pages: torch.Tensor, source: _Source, se
             pack_values_kernel[grid](
                 *pointers, *sizes.values(), *strides, **options, SCALE_OFFSET=layout.value_scale_offset
             )
+
+
+def _layer_strides(pool: torch.Tensor) -> tuple[int, ...]:
+    # Of one layer it would say how large the pool is.
+    return (0 if pool.shape[0] == 1 else pool.stride(0), *pool.stride()[1:4])
 
 
 @functools.lru_cache(maxsize=16)
