@@ -7,13 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 from transformers import AttentionInterface, GenerationMixin
-from transformers.generation import configuration_utils
+from transformers.generation import GenerationMode, configuration_utils
 from transformers.masking_utils import AttentionMaskInterface
 
 from ..config import KittyConfig
 from ..errors import ConfigError, UnsupportedError
 from .attention import kitty_attention, kitty_mask
 from .cache import ATTENTION_NAME, KittyCache
+
+_PLAIN_MODES = (
+    GenerationMode.GREEDY_SEARCH,
+    GenerationMode.SAMPLE,
+    GenerationMode.BEAM_SEARCH,
+    GenerationMode.BEAM_SAMPLE,
+)
 
 _undo: list[Callable[[], None]] = []
 
@@ -65,6 +72,8 @@ def _with_kitty(stock: Callable[..., Any]) -> Callable[..., Any]:
         else:
             stock(self, generation_config, model_kwargs, *args, **kwargs)
         _check_padding(self, model_kwargs)
+        if _is_plain_generation(self, generation_config, model_kwargs, *args):
+            _leave_out_full_mask(model_kwargs)
 
     return prepare
 
@@ -73,6 +82,26 @@ def _cache_config(fields: Any) -> KittyConfig:
     if isinstance(fields, KittyConfig):
         return fields
     return KittyConfig.from_dict({} if fields is None else fields)
+
+
+def _is_plain_generation(
+    model: Any, generation_config: Any, model_kwargs: dict[str, Any], assistant_model: Any = None, *_: Any
+) -> bool:
+    """Whether tokens come one by one through the kitty attention; other ways of generating read the mask themselves."""
+    return (
+        model.config.get_text_config()._attn_implementation == ATTENTION_NAME
+        and isinstance(model_kwargs.get("past_key_values"), KittyCache)
+        and getattr(generation_config, "prefill_chunk_size", None) is None
+        and generation_config.get_generation_mode(assistant_model) in _PLAIN_MODES
+    )
+
+
+def _leave_out_full_mask(model_kwargs: dict[str, Any]) -> None:
+    """Without a mask nothing has to be read back from the device in every step; one that marks no padding says nothing."""
+    mask, cache = model_kwargs.get("attention_mask"), model_kwargs["past_key_values"]
+    is_whole = all(length == cache.get_seq_length() for length in cache.lengths)
+    if mask is not None and is_whole and bool(mask.all()):
+        del model_kwargs["attention_mask"]
 
 
 def _check_padding(model: Any, model_kwargs: dict[str, Any]) -> None:

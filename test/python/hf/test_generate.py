@@ -11,6 +11,7 @@ from transformers.modeling_utils import AttentionInterface
 
 import kitty_kv
 from kitty_kv import PRESETS, CacheError, ConfigError, KittyCache, KittyConfig, UnsupportedError
+from kitty_kv.hf import padding
 
 GREEDY = {"do_sample": False, "max_new_tokens": 24}
 
@@ -112,6 +113,39 @@ def test_stock_attention_refuses_padding_rather_than_caching_it(make_model):
         model.generate(ids, attention_mask=mask, past_key_values=KittyCache.for_model(model), **GREEDY)
 
 
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_implementations_agree_over_padded_prompts_and_single_tokens(make_model, preset):
+    model = make_model(dtype=torch.float16)
+    ids, mask = prompt(320, rows=2), torch.ones(2, 320, dtype=torch.long)
+    mask[1, :260] = 0
+    positions = (mask.cumsum(1) - 1).clamp_min(0)
+    logits = {}
+    for impl in ("auto", "reference"):
+        cache, seen = KittyCache.for_model(model, preset=preset, impl=impl), []
+        with torch.inference_mode():
+            for start, end in [(0, 300), *((t, t + 1) for t in range(300, 320))]:
+                fed = {"attention_mask": mask[:, :end], "position_ids": positions[:, start:end]}
+                seen.append(model(ids[:, start:end], past_key_values=cache, **fed).logits[:, -1].float())
+        assert cache.lengths == [320, 60]
+        logits[impl] = torch.stack(seen)
+    difference = (logits["auto"] - logits["reference"]).abs().max()
+    assert difference <= 0.01 * logits["auto"].abs().max()
+
+
+def test_a_cache_filled_in_inference_mode_goes_on_outside_of_it(make_model):
+    model, ids = make_model(), prompt(40)
+    caches = [KittyCache.for_model(model) for _ in range(2)]
+    with torch.inference_mode():
+        model(ids, past_key_values=caches[0])
+        model(ids, past_key_values=caches[1])
+        want = model(ids[:, :20], past_key_values=caches[1]).logits
+    with torch.no_grad():
+        assert torch.equal(model(ids[:, :20], past_key_values=caches[0]).logits, want)
+    got = model(ids[:, :1], past_key_values=caches[0]).logits
+    assert got.requires_grad
+    assert not caches[0].pages.storages[0].blocks.requires_grad
+
+
 def test_beam_search_reorders_rows_as_the_stock_cache_does(make_model):
     ids = prompt(140)
     options = {"num_beams": 3, "max_new_tokens": 12, "do_sample": False}
@@ -184,6 +218,9 @@ def test_wrong_use_of_a_cache_is_refused(make_model):
         mask[0, 0] = 0
         with pytest.raises(CacheError, match="pass the same mask"):
             model(prompt(1, rows=2), past_key_values=cache, attention_mask=mask)
+        # A full mask is held to the same: it says that earlier padding was text.
+        with pytest.raises(CacheError, match="covers 4 positions"):
+            model(prompt(1, rows=2), past_key_values=cache, attention_mask=torch.ones(2, 4, dtype=torch.long))
     with pytest.raises(UnsupportedError, match="crop"):
         cache.crop(5)
 
@@ -201,6 +238,20 @@ def test_a_forward_pass_that_failed_half_way_is_noticed(make_model):
     cache.layers[0].append(*torch.randn(2, 1, 2, 5, 64))
     with torch.inference_mode(), pytest.raises(CacheError, match="half-way"):
         model(prompt(1), past_key_values=cache)
+
+
+def test_a_pass_reads_its_padding_once_and_one_without_padding_never(make_model, monkeypatch):
+    model = make_model()
+    reads = []
+    stock = padding._read
+    monkeypatch.setattr(padding, "_read", lambda *args: reads.append(args) or stock(*args))
+    ids, mask = prompt(20, rows=2), torch.ones(2, 20, dtype=torch.long)
+    whole = model.generate(ids, past_key_values=KittyCache.for_model(model), **GREEDY)
+    masked = model.generate(ids, attention_mask=mask, past_key_values=KittyCache.for_model(model), **GREEDY)
+    assert (torch.equal(whole, masked), reads) == (True, [])
+    mask[0, :5] = 0
+    model.generate(ids, attention_mask=mask, past_key_values=KittyCache.for_model(model), **GREEDY)
+    assert len(reads) == GREEDY["max_new_tokens"]
 
 
 def test_padding_without_any_cache_gives_finite_logits_and_the_rows_own(make_model):
