@@ -14,8 +14,8 @@ from .kernel import decode_kernel, merge_kernel
 MAX_QUERIES = 16
 # Pages whose ids a program keeps in registers at a time.
 _MAX_PAGES = 64
-# Programs of one warp and about 240 registers that a multiprocessor holds at once.
-_PROGRAMS_A_MULTIPROCESSOR = 8
+# Warps of about 250 registers that a multiprocessor holds at once.
+_WARPS_A_MULTIPROCESSOR = 8
 # Tiles of 16-bit tokens without a window: the sinks, a page whose values are not packed yet, and a tail.
 _MAX_TILES = 10
 _MAX_BLOCK_SPLITS = 128
@@ -36,10 +36,11 @@ def decode_attention(
     kv_heads = view.blocks.shape[1]
     layout = view.layout
     queries = query_heads // kv_heads * new_tokens
-    columns = columns_of(queries)
+    columns = columns_of(queries, head_dim)
+    warps = warps_of(columns, head_dim)
     column_blocks = triton.cdiv(queries, columns)
     pages = min(view.key_table.shape[1], view.value_table.shape[1])
-    splits = choose_splits(batch * kv_heads * column_blocks, pages, multiprocessors(query.device))
+    splits = choose_splits(batch * kv_heads * column_blocks * warps, pages, multiprocessors(query.device))
     if query.stride(3) != 1:
         query = query.contiguous()
     out = torch.empty((batch, query_heads, new_tokens, head_dim), dtype=query.dtype, device=query.device)
@@ -60,7 +61,7 @@ def decode_attention(
         new_tokens, queries, splits,
         HAS_FIRST=first_positions is not None, HAS_WINDOW=window is not None, HAS_SOFTCAP=softcap is not None,
         HAS_PTX=query.device.type == "cuda",
-        **constants, num_warps=1,
+        **constants, num_warps=warps,
     )  # fmt: skip
     # All partial outputs of a query are on their way at once.
     block_splits = min(_MAX_BLOCK_SPLITS, triton.next_power_of_2(splits))
@@ -99,19 +100,26 @@ def kernel_constants(layout, sink_tokens: int, kv_heads: int, group: int, column
     }
 
 
-def columns_of(queries: int) -> int:
+def columns_of(queries: int, head_dim: int) -> int:
     """How many queries a program serves: two columns each, and a tensor core has 8; early Triton wants 16."""
     least = 4 if _takes_eight_columns() else 8
-    return max(least, min(8, triton.next_power_of_2(queries)))
+    # Eight queries of more than 128 channels do not fit into registers.
+    most = least if head_dim > 128 else 8
+    return max(least, min(most, triton.next_power_of_2(queries)))
 
 
-def choose_splits(programs: int, pages: int, multiprocessors: int) -> int:
+def warps_of(columns: int, head_dim: int) -> int:
+    """Warps of a program: as few as hold it without spilling registers (``kitty_kernels.ahead_of_time`` checks it)."""
+    return 2 if columns > 4 or head_dim > 128 else 1
+
+
+def choose_splits(warps: int, pages: int, multiprocessors: int) -> int:
     """Splits of a row's work: as many as the GPU holds at once, none without work.
 
-    ``pages`` is what the tables hold, not what rows use: those counts stay on the device.
+    ``warps`` are those of one split of everything; ``pages`` is what the tables hold, not what rows use: those counts stay on the device.
     """
     work = pages + _MAX_TILES
-    room = multiprocessors * _PROGRAMS_A_MULTIPROCESSOR // programs
+    room = multiprocessors * _WARPS_A_MULTIPROCESSOR // warps
     return max(min(room, work), 1)
 
 
