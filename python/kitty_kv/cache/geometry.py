@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 from kitty_kernels.decode_attention.api import BLOCK, MAX_TRITON_QUERIES
@@ -13,7 +14,7 @@ from ..config import KittyConfig
 SHORT_CALL = MAX_TRITON_QUERIES
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Geometry:
     """Of a row's keys, or of its values.
 
@@ -26,11 +27,11 @@ class Geometry:
     recent_tokens: int
     is_packed: bool
 
-    @property
+    @functools.cached_property
     def sink_blocks(self) -> int:
         return -(-self.sink_tokens // BLOCK)
 
-    @property
+    @functools.cached_property
     def ring(self) -> int:
         """Blocks of the ring; 0 where it grows."""
         if not self.is_packed:
