@@ -122,13 +122,13 @@ def add_two_bits(packed, y, weight: tl.constexpr, upper, step, lower):
 
 @triton.jit
 def low_byte(y0, y1, y2, y3, scale):
-    """Bytes of four 2-bit codes, uint8; ``scale`` is float32 and broadcasts."""
+    """Bytes of four 2-bit codes, int32; ``scale`` is float32 and broadcasts."""
     upper, step, lower = at_least(1.5 * scale), above(2.0 * scale), above(0.5 * scale)
     packed = add_two_bits(tl.full(y0.shape, INTEGER, tl.float32), y0, 1.0, upper, step, lower)
     packed = add_two_bits(packed, y1, 4.0, upper, step, lower)
     packed = add_two_bits(packed, y2, 16.0, upper, step, lower)
     packed = add_two_bits(packed, y3, 64.0, upper, step, lower)
-    return packed.to(tl.int32, bitcast=True).to(tl.uint8)
+    return packed.to(tl.int32, bitcast=True) & 0xFF
 
 
 @triton.jit
@@ -142,13 +142,13 @@ def take_high_bits(packed, y, weight: tl.constexpr, scale, eights, fours):
 
 @triton.jit
 def high_byte(y0, y1, y2, y3, scale):
-    """Bytes of the upper two bits of four 4-bit codes, uint8, and what is left of y; ``scale`` broadcasts."""
+    """Bytes of the upper two bits of four 4-bit codes, int32, and what is left of y; ``scale`` broadcasts."""
     eights, fours = at_least(7.5 * scale), at_least(3.5 * scale)
     packed, y0 = take_high_bits(tl.full(y0.shape, INTEGER, tl.float32), y0, 1.0, scale, eights, fours)
     packed, y1 = take_high_bits(packed, y1, 4.0, scale, eights, fours)
     packed, y2 = take_high_bits(packed, y2, 16.0, scale, eights, fours)
     packed, y3 = take_high_bits(packed, y3, 64.0, scale, eights, fours)
-    return packed.to(tl.int32, bitcast=True).to(tl.uint8), y0, y1, y2, y3
+    return packed.to(tl.int32, bitcast=True) & 0xFF, y0, y1, y2, y3
 
 
 @triton.jit

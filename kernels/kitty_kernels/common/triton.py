@@ -53,25 +53,23 @@ def token_pointers(
     new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks, stride_bn, stride_bt,
     inside, HAS_NEW: tl.constexpr, HAS_RING: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Addresses of a page's tokens ``inside [TOKENS]`` in one row and head, and whether they exist.
+    """Addresses of a page's tokens ``inside [TOKENS]`` in one row and head.
 
     New are those from ``first`` on, at ``index + inside`` of S. The others lie in the ring: the page begins in ``column`` of
-    the row's table, which has ``columns``, and goes on ``ring`` columns before its end.
+    the row's table, which has ``columns``, and goes on ``ring`` columns before its end. Whatever the counters and the table
+    say, the addresses are of new tokens and blocks that exist.
     """
     if HAS_NEW:
-        place = inside + index
-        pointers, exists = new_ptr + place.to(tl.int64) * stride_ns, (place >= 0) & (place < new_tokens)
+        place = tl.minimum(tl.maximum(inside + index, 0), new_tokens - 1)
+        pointers = new_ptr + place.to(tl.int64) * stride_ns
     if HAS_RING:
         is_old = (inside < first) if HAS_NEW else (inside >= 0)
         slot = column + inside // BLOCK
-        block = tl.load(table_ptr + tl.where(slot < columns, slot, slot - ring), mask=is_old, other=-1)
+        block = tl.load(table_ptr + tl.where(slot < columns, slot, slot - ring), mask=is_old, other=0)
+        block = tl.minimum(tl.maximum(block, 0), blocks - 1)
         old = blocks_ptr + (block.to(tl.int64) * stride_bn + (inside % BLOCK) * stride_bt)
-        in_pool = (block >= 0) & (block < blocks)
-        if HAS_NEW:
-            pointers, exists = tl.where(is_old, old, pointers), tl.where(is_old, in_pool, exists)
-        else:
-            pointers, exists = old, in_pool
-    return pointers, exists
+        pointers = tl.where(is_old, old, pointers) if HAS_NEW else old
+    return pointers
 
 
 @triton.jit
