@@ -19,6 +19,8 @@ _WARPS_A_MULTIPROCESSOR = 8
 # Tiles of 16-bit tokens without a window: the sinks, a page whose values are not packed yet, and a tail.
 _MAX_TILES = 10
 _MAX_BLOCK_SPLITS = 128
+# Left to itself, the assembler may stop at 168 registers, to fit more warps, and spill.
+_MAX_REGISTERS = 255
 
 
 def decode_attention(
@@ -61,7 +63,7 @@ def decode_attention(
         new_tokens, queries, splits,
         HAS_FIRST=first_positions is not None, HAS_WINDOW=window is not None, HAS_SOFTCAP=softcap is not None,
         HAS_PTX=query.device.type == "cuda",
-        **constants, num_warps=warps,
+        **constants, num_warps=warps, maxnreg=_MAX_REGISTERS,
     )  # fmt: skip
     # All partial outputs of a query are on their way at once.
     block_splits = min(_MAX_BLOCK_SPLITS, triton.next_power_of_2(splits))
