@@ -1,7 +1,7 @@
 """Where the kernels run: in Triton's interpreter, or compiled where there is a GPU.
 
-Triton decides once a process, when it is imported. So on machines without CUDA it is imported here, first of all and with
-TRITON_INTERPRET set; the variable is then set only while a test of this folder uses a device.
+Triton decides once a process, when it is imported, so on machines without CUDA test/conftest.py has imported it with
+TRITON_INTERPRET set; the variable is set again only while a test of this folder uses a device.
 """
 
 from __future__ import annotations
@@ -21,15 +21,12 @@ VARIABLE = "TRITON_INTERPRET"
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 IS_INTERPRETED = os.environ.get(VARIABLE) == "1" or not torch.cuda.is_available()
 
-if HAS_TRITON and IS_INTERPRETED and os.environ.get(VARIABLE) != "1":
-    if "triton" in sys.modules:
-        raise pytest.UsageError(
-            "triton was imported before test/kernels/conftest.py: set TRITON_INTERPRET=1 for this run."
-        )
-    os.environ[VARIABLE] = "1"
-    import triton.language  # noqa: F401
+if HAS_TRITON and IS_INTERPRETED:
+    import triton.language as tl
 
-    del os.environ[VARIABLE]
+    # Triton's own functions tell which way it was imported.
+    if type(tl.cdiv).__name__ != "InterpretedFunction":
+        raise pytest.UsageError("triton was imported before test/conftest.py: set TRITON_INTERPRET=1 for this run.")
 
 
 @pytest.fixture(
