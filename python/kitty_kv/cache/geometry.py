@@ -10,8 +10,10 @@ from kitty_kernels.decode_attention.api import BLOCK, MAX_TRITON_QUERIES
 
 from ..config import KittyConfig
 
-# Calls of at most so many tokens a row are short: their tokens join the ring before anything is packed.
+# Calls of at most so many tokens a row attend straight to the cache, where that is possible.
 SHORT_CALL = MAX_TRITON_QUERIES
+# A row's latest tokens of a call stay in 16 bits until the next one, so that they can be taken back exactly.
+UNDO_TOKENS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +38,17 @@ class Geometry:
         """Blocks of the ring; 0 where it grows."""
         if not self.is_packed:
             return 0
-        most = self.recent_tokens + self.page_size - 1 + SHORT_CALL
+        most = self.recent_tokens + self.page_size - 1 + UNDO_TOKENS
         # Pages that end inside a block leave their tail one more block to touch.
         return -(-most // BLOCK) + (self.page_size % BLOCK > 0)
 
     def pages(self, length: int) -> int:
         """How many pages of a row with ``length`` tokens are packed."""
         return max(0, length - self.sink_tokens - self.recent_tokens) // self.page_size if self.is_packed else 0
+
+    def pages_at_once(self, past: int, length: int) -> int:
+        """How many pages are packed as soon as a layer has its tokens ``past`` to ``length - 1``; the others wait a call."""
+        return max(self.pages(past), self.pages(length - UNDO_TOKENS))
 
     def packed_end(self, pages: int) -> int:
         """The first token behind ``pages`` pages."""

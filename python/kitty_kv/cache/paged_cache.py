@@ -14,6 +14,7 @@ from ..config import KittyConfig
 from ..errors import CacheError, ConfigError, UnsupportedError
 from ..quant import check_packable
 from .allocator import IdAllocator
+from .crop import crop_row, unpack
 from .geometry import geometries
 from .implementation import check_implementation, resolve
 from .kernel_route import KernelRoute
@@ -156,10 +157,7 @@ class PagedCache:
         Raises:
             CacheError: a forward pass failed half-way.
         """
-        if self.step is not None or self._has_failed:
-            raise CacheError(
-                "Cannot select rows of this cache: a forward pass failed half-way; reset() it and start again."
-            )
+        self._check_idle("select rows of")
         old, self.rows = self.rows, [self.rows[index].copy() for index in indices]
         for rows, change in ((self.rows, IdAllocator.retain), (old, IdAllocator.release)):
             for row in rows:
@@ -169,6 +167,47 @@ class PagedCache:
                 change(self.block_ids, row.values.held_blocks())
         self._tables.clear()
         self._views.clear()
+
+    def crop(self, lengths: Sequence[int], slots: int | None = None) -> None:
+        """Takes tokens back, so that row b holds its first ``lengths[b]`` real tokens.
+
+        The last 64 tokens that a row gained in its last pass are taken back exactly: what follows is as if they had
+        never been there. A deeper crop leaves tokens of a page that is cut, and values that come back into the recent
+        window, as attention saw them: dequantized, in 16 bits. It may take a few more blocks than it frees, over
+        ``max_bytes`` if it must.
+
+        Args:
+            lengths: one a row, at most what the row holds; the same means no change.
+            slots: positions seen, padding included, from now on; default: as many less as the row loses that loses most.
+
+        Raises:
+            CacheError: a forward pass failed half-way.
+            ConfigError: another number of rows, or a length that a row does not have.
+        """
+        self._check_idle("crop")
+        held = self.lengths
+        if len(lengths) != len(held) or any(not 0 <= new <= old for new, old in zip(lengths, held, strict=False)):
+            raise ConfigError(
+                f"Cannot crop this cache to {list(lengths)} tokens: its rows hold {held}; give each row its length, 0 to that."
+            )
+        lost = max((old - new for new, old in zip(lengths, held, strict=True)), default=0)
+        self.slots = self.slots - lost if slots is None else slots
+        page_ids, copies, unpackings = (self.key_ids, self.value_ids), [], []
+        for row, length in zip(self.rows, lengths, strict=True):
+            if length < row.length:
+                cropped = crop_row(row, length, self.geometry, page_ids, self.block_ids)
+                copies += cropped.copies
+                unpackings += cropped.unpackings
+        for storage in self.storages:
+            self._make_room(storage)
+            storage.copy_blocks(copies)
+            unpack(storage, unpackings, self.route.impl)
+        self._tables.clear()
+        self._views.clear()
+
+    def _check_idle(self, action: str) -> None:
+        if self.step is not None or self._has_failed:
+            raise CacheError(f"Cannot {action} this cache: a forward pass failed half-way; reset() it and start again.")
 
     def _check(self, layer: int, keys: torch.Tensor) -> None:
         """Learns shapes from the first tokens and holds later ones to them."""

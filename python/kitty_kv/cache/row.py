@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
+
+from .allocator import IdAllocator
 
 NO_BLOCK = -1
 
@@ -14,6 +16,7 @@ class Side:
 
     pages: list[int] = dataclasses.field(default_factory=list)  # ids, in the order of tokens
     blocks: list[int] = dataclasses.field(default_factory=list)  # ids by column of the block table, or NO_BLOCK
+    undo_pages: int = 0  # the last pages, whose tokens still lie in blocks too
 
     def held_blocks(self) -> Iterator[int]:
         return (block for block in self.blocks if block != NO_BLOCK)
@@ -25,8 +28,32 @@ class Side:
         self.blocks.extend([NO_BLOCK] * (slot + 1 - len(self.blocks)))
         self.blocks[slot] = block
 
+    def keep_blocks(self, used: Set[int], ids: IdAllocator) -> None:
+        """Frees the blocks of all columns that are not in ``used``."""
+        for slot, block in enumerate(self.blocks):
+            if block != NO_BLOCK and slot not in used:
+                ids.release([block])
+                self.blocks[slot] = NO_BLOCK
+        while self.blocks and self.blocks[-1] == NO_BLOCK:
+            self.blocks.pop()
+
+    def own_blocks(self, slots: Iterable[int], ids: IdAllocator) -> tuple[list[int], list[tuple[int, int]]]:
+        """Gives each column a block of this row alone: the columns that changed, and blocks to copy (from, to)."""
+        changed, copies = [], []
+        for slot in slots:
+            held = self.block(slot)
+            if held != NO_BLOCK and not ids.is_shared(held):
+                continue
+            new = ids.allocate()
+            if held != NO_BLOCK:
+                copies.append((held, new))
+                ids.release([held])
+            self.set_block(slot, new)
+            changed.append(slot)
+        return changed, copies
+
     def copy(self) -> Side:
-        return Side(list(self.pages), list(self.blocks))
+        return Side(list(self.pages), list(self.blocks), self.undo_pages)
 
 
 @dataclasses.dataclass(slots=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 
 from .allocator import IdAllocator
 from .geometry import SHORT_CALL, Geometry
-from .row import NO_BLOCK, Row, Side
+from .row import Row, Side
 from .spans import Spans
 
 
@@ -17,7 +18,7 @@ class PageCounts(NamedTuple):
     """Packed pages of one side of a row."""
 
     before: int  # when the pass begins
-    now: int  # once a layer has taken its tokens: pages of a long call are packed, those of a short one not yet
+    now: int  # once a layer has taken its tokens: all but the call's latest pages are packed
     after: int  # when the pass is over
 
 
@@ -57,8 +58,9 @@ class Group(NamedTuple):
 class Step:
     """A pass that has begun.
 
-    A row's tokens join its blocks before they are packed when the call is short, so that one launch packs the pages of
-    all layers at the end (``due_after``); a long call's pages are packed from its own tensors in each layer (``due``).
+    A row's latest tokens join its blocks before they are packed, so that one launch packs the pages of all layers at the
+    end (``due_after``) and the tokens can be taken back; earlier pages of a long call are packed from its own tensors in
+    each layer (``due``).
     """
 
     new_tokens: int
@@ -101,32 +103,44 @@ def open_step(
         is_short = not count or (row.length > 0 and count <= SHORT_CALL)
         counts = []
         for kind, side, shape, ids in zip(("keys", "values"), (row.keys, row.values), geometry, page_ids, strict=True):
-            before, after = len(side.pages), shape.pages(row.length + count)
-            jobs = (step.due_after if is_short else step.due)[kind]
+            if count:
+                _forget_undo(side, shape, block_ids, row.length)
+            length = row.length + count
+            before, now, after = len(side.pages), shape.pages_at_once(row.length, length), shape.pages(length)
             for page in range(before, after):
                 side.pages.append(ids.allocate())
-                jobs.append(Job(index, page, side.pages[-1]))
-            now = before if is_short else after
-            step.is_table_changed |= after > before
+                (step.due if page < now else step.due_after)[kind].append(Job(index, page, side.pages[-1]))
+            if count:
+                side.undo_pages = after - now
+            changed, copies = side.own_blocks(_written(shape, row.length, length, now), block_ids)
+            step.copies += copies
+            step.is_table_changed |= after > before or bool(changed)
             counts.append(PageCounts(before, now, after))
-            _open_blocks(side, shape, block_ids, row.length, row.length + count, now, step)
         step.rows.append(RowStep(row.length, step.spans.starts[index], count, is_short, *counts))
         row.length += count
     step.groups = _groups(step)
 
 
 def close_step(rows: list[Row], geometry: tuple[Geometry, Geometry], block_ids: IdAllocator, step: Step) -> None:
-    """Frees the blocks whose tokens have been packed."""
+    """Frees the blocks whose tokens the layers have packed from their own tensors."""
     for row, gained in zip(rows, step.rows, strict=True):
         sides = ((row.keys, gained.keys), (row.values, gained.values))
         for (side, pages), shape in zip(sides, geometry, strict=True):
-            if pages.after == pages.before:
-                continue
-            used = set(shape.slots_in_use(row.length, len(side.pages)))
-            for slot, block in enumerate(side.blocks):
-                if block != NO_BLOCK and slot not in used:
-                    block_ids.release([block])
-                    side.blocks[slot] = NO_BLOCK
+            if pages.now > pages.before:
+                side.keep_blocks(set(shape.slots_in_use(row.length, pages.now)), block_ids)
+
+
+def _forget_undo(side: Side, shape: Geometry, ids: IdAllocator, length: int) -> None:
+    """Frees the blocks whose tokens the last pass has packed."""
+    if side.undo_pages:
+        side.keep_blocks(set(shape.slots_in_use(length, len(side.pages))), ids)
+        side.undo_pages = 0
+
+
+def _written(shape: Geometry, past: int, length: int, pages: int) -> Iterator[int]:
+    """Columns that tokens ``past`` to ``length - 1`` are written to while ``pages`` pages are packed."""
+    yield from shape.slots(past, min(length, shape.sink_tokens))
+    yield from shape.slots(max(past, shape.packed_end(pages)), length)
 
 
 def _groups(step: Step) -> list[Group]:
@@ -134,21 +148,3 @@ def _groups(step: Step) -> list[Group]:
     if first.count == step.new_tokens and all(row == first for row in step.rows):
         return [Group(0, len(step.rows), first)] if first.count else []
     return [Group(index, index + 1, row) for index, row in enumerate(step.rows) if row.count]
-
-
-def _open_blocks(side: Side, shape: Geometry, ids: IdAllocator, past: int, length: int, pages: int, step: Step) -> None:
-    """Makes the columns that the new tokens are written to this row's own."""
-    written = [
-        *shape.slots(past, min(length, shape.sink_tokens)),
-        *shape.slots(max(past, shape.packed_end(pages)), length),
-    ]
-    for slot in written:
-        held = side.block(slot)
-        if held != NO_BLOCK and not ids.is_shared(held):
-            continue
-        new = ids.allocate()
-        if held != NO_BLOCK:
-            step.copies.append((held, new))
-            ids.release([held])
-        side.set_block(slot, new)
-        step.is_table_changed = True
