@@ -12,7 +12,7 @@ from .config import PRESETS, KittyConfig
 from .errors import CacheError, ConfigError, KittyKvError, UnsupportedError
 
 if TYPE_CHECKING:
-    from . import quant, tiny
+    from . import quant, sim, tiny
     from .hf.cache import KittyCache
     from .hf.install import install, uninstall
 
@@ -29,6 +29,7 @@ __all__ = [
     "__version__",
     "install",
     "quant",
+    "sim",
     "tiny",
     "uninstall",
 ]
@@ -38,6 +39,7 @@ _LAZY = {
     "install": (".hf.install", "install"),
     "uninstall": (".hf.install", "uninstall"),
     "quant": (".quant", None),
+    "sim": (".sim", None),
     "tiny": (".tiny", None),
 }
 

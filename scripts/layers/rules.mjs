@@ -50,8 +50,8 @@ export const PYTHON_FOLDERS = {
   cache: ["quant", "config", "errors"],
   // Where the bundled model lies, and its recipe, which trains without the cache.
   tiny: ["config", "errors"],
-  sim: ["cache", "quant", "config", "errors"],
-  hf: ["sim", "cache", "quant", "tiny", "config", "errors"],
+  hf: ["cache", "quant", "tiny", "config", "errors"],
+  sim: ["hf", "cache", "quant", "tiny", "config", "errors"],
   engine: ["hf", "cache", "quant", "config", "errors"],
   eval: ["engine", "hf", "sim", "cache", "quant", "tiny", "config", "errors"],
   bench: ["engine", "hf", "sim", "cache", "quant", "tiny", "config", "errors"],
