@@ -43,16 +43,19 @@ class KernelRoute:
         counters = {"first_new": views.first_new, "starts": views.starts, "counts": views.counts}
         append(keys, values, layer_of(views.now, place.index), **counters, impl=self.impl)
 
-    def attend(self, place: Place, query: torch.Tensor, scaling: float) -> torch.Tensor:
+    def attend(self, place: Place, query: torch.Tensor, scaling: float, softcap: float | None) -> torch.Tensor:
         """Attends all rows' short calls ``[B, HQ, S, D]``; what comes out at padding means nothing."""
         views = self._cache.views(place.storage)
-        options = {"scaling": scaling, "first_positions": views.first_positions, "impl": self.impl}
-        return decode_attention(query, layer_of(views.now, place.index), **options)
+        options = {"scaling": scaling, "softcap": softcap, "impl": self.impl}
+        view = layer_of(views.now, place.index)
+        return decode_attention(query, view, first_positions=views.first_positions, **options)
 
-    def attend_group(self, place: Place, group: Group, query: torch.Tensor, scaling: float) -> torch.Tensor:
+    def attend_group(
+        self, place: Place, group: Group, query: torch.Tensor, scaling: float, softcap: float | None
+    ) -> torch.Tensor:
         """Attends one group's short call ``[R, HQ, count, D]``."""
         view = rows_of(layer_of(self._cache.views(place.storage).now, place.index), group.first, group.end)
-        return decode_attention(query, view, scaling=scaling, impl=self.impl)
+        return decode_attention(query, view, scaling=scaling, softcap=softcap, impl=self.impl)
 
     def dequantize(self, place: Place, layer: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """All tokens that a layer holds, ``[B, HKV, T, D]``, zeros behind shorter rows."""

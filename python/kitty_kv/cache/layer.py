@@ -55,6 +55,7 @@ class KittyLayer:
         *,
         scaling: float,
         real: torch.Tensor | None = None,
+        softcap: float | None = None,
     ) -> torch.Tensor:
         """Attends the new tokens to the cache and to each other, and adds them to the cache.
 
@@ -64,6 +65,7 @@ class KittyLayer:
             scaling: factor of the scores.
             real: bool ``[B, S]``, False where a position is padding; None if all are real. The same tensor in all layers
                 of a pass is read once.
+            softcap: scores become ``softcap * tanh(score / softcap)``; None for none.
 
         Returns:
             ``[B, HQ, S, D]``; zero at padding.
@@ -74,16 +76,16 @@ class KittyLayer:
         """
         with self._cache.updating(self.index, keys, real) as step:
             if step.spans.order is not None:
-                order = step.spans.order
+                order = step.spans.order.to(query.device)
                 query, keys, values = (_gather(x, order) for x in (query, keys, values))
-            out = self._attend(step, query, keys, values, scaling)
-            return out if step.spans.order is None else _scatter(out, step.spans.order)
+                return _scatter(self._attend(step, query, keys, values, scaling, softcap), order)
+            return self._attend(step, query, keys, values, scaling, softcap)
 
     def append(self, keys: torch.Tensor, values: torch.Tensor, real: torch.Tensor | None = None) -> None:
         """Adds real tokens of ``[B, HKV, S, D]`` to their rows; raises as ``attend`` does."""
         with self._cache.updating(self.index, keys, real) as step:
             if step.spans.order is not None:
-                keys, values = (_gather(x, step.spans.order) for x in (keys, values))
+                keys, values = (_gather(x, step.spans.order.to(x.device)) for x in (keys, values))
             self._store(step, keys, values)
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
@@ -91,25 +93,31 @@ class KittyLayer:
         return self._cache.route.dequantize(self._cache.place(self.index), self.index, dtype)
 
     def _attend(
-        self, step: Step, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float
+        self,
+        step: Step,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        scaling: float,
+        softcap: float | None,
     ) -> torch.Tensor:
         route, place = self._cache.route, self._cache.place(self.index)
         if route.attends_cache and step.is_short:
             self._store(step, keys, values)
-            out = route.attend(place, query, scaling)
-            return out.masked_fill(step.padding[:, None, :, None], 0) if step.has_padding else out
+            out = route.attend(place, query, scaling, softcap)
+            return out.masked_fill(step.padding.to(out.device)[:, None, :, None], 0) if step.has_padding else out
         is_whole = len(step.groups) == 1 and not step.has_padding
         out = None if is_whole else torch.zeros_like(query)
         attends_cache = [route.attends_cache and group.step.is_short for group in step.groups]
         for group, is_later in zip(step.groups, attends_cache, strict=True):
             if not is_later:
-                attended = self._attend_history(place, group, *_cut(group, query, keys, values), scaling)
+                attended = self._attend_history(place, group, *_cut(group, query, keys, values), scaling, softcap)
                 out = _put(out, group, attended)
         # History must be read before its blocks are written.
         self._store(step, keys, values)
         for group, is_later in zip(step.groups, attends_cache, strict=True):
             if is_later:
-                out = _put(out, group, route.attend_group(place, group, *_cut(group, query), scaling))
+                out = _put(out, group, route.attend_group(place, group, *_cut(group, query), scaling, softcap))
         return out
 
     def _attend_history(
@@ -120,20 +128,21 @@ class KittyLayer:
         keys: torch.Tensor,
         values: torch.Tensor,
         scaling: float,
+        softcap: float | None,
     ) -> torch.Tensor:
         """Attends a group's own tokens to what the cache holds and to each other."""
         past, count = group.step.past, group.step.count
         if not past:
-            return dense_attention(query, keys, values, scaling)
+            return dense_attention(query, keys, values, scaling, softcap=softcap)
         is_packed = any(shape.is_packed for shape in self._cache.geometry)
         # Dequantized tokens are exact in float32; a GPU's attention wants 16 bits.
         dtype = torch.float32 if is_packed and query.device.type == "cpu" else keys.dtype
         all_keys, all_values = self._cache.route.history(place, group, dtype, count)
         all_keys[:, :, past:] = keys
         all_values[:, :, past:] = values
-        if is_packed and count == 1:
+        if is_packed and count == 1 and softcap is None:
             return folded_attention(query.to(dtype), all_keys, all_values, scaling).to(query.dtype)
-        return dense_attention(query.to(dtype), all_keys, all_values, scaling).to(query.dtype)
+        return dense_attention(query.to(dtype), all_keys, all_values, scaling, softcap=softcap).to(query.dtype)
 
     def _store(self, step: Step, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Packs the pages that are due and writes the other tokens to blocks."""
