@@ -16,7 +16,6 @@ from ..common.triton import IS_COMPILED
 SCALE_FLOOR = tl.constexpr(1e-4)
 # Two float32 numbers as large as a threshold, which is at least 2^-15, differ by more than 2^-40 or not at all.
 STEEP = tl.constexpr(2.0**48)
-NEVER = tl.constexpr(2.0**75)  # 8 STEEP NEVER is still a number
 # Added to an integer below 2^23, it leaves that integer in the lower bits.
 INTEGER = tl.constexpr(2.0**23)
 # A float32 sum of 128 numbers that are not negative, in any order, is closer than 2^-17 of itself to the exact sum.
@@ -56,6 +55,30 @@ def widened(x):
     else:
         out = x.to(tl.float32)
     return out
+
+
+@triton.jit
+def extremes_and_sum(low, high, total, other_low, other_high, other_total):
+    return tl.minimum(low, other_low), tl.maximum(high, other_high), total + other_total
+
+
+@triton.jit
+def over_rows(low, high, size):
+    """Minimum, maximum and sum of float32 tensors over their first dimension."""
+    if IS_COMPILED:
+        # At once, since all threads wait for each other in every reduction; the interpreter takes seconds for that.
+        low, high, total = tl.reduce((low, high, size), 0, extremes_and_sum)
+    else:
+        low, high, total = tl.min(low, 0), tl.max(high, 0), tl.sum(size, 0)
+    return low, high, total
+
+
+@triton.jit
+def settled(x):
+    """Int32 x, which Triton then hands over to the threads that need it instead of having them compute it again."""
+    if IS_COMPILED:
+        x = tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [x], dtype=tl.int32, is_pure=False, pack=1)
+    return x
 
 
 @triton.jit
@@ -99,13 +122,13 @@ def add_two_bits(packed, y, weight: tl.constexpr, upper, step, lower):
 
 @triton.jit
 def low_byte(y0, y1, y2, y3, scale):
-    """Bytes of four 2-bit codes, uint8; ``scale`` is float32 and broadcasts."""
+    """Bytes of four 2-bit codes, int32; ``scale`` is float32 and broadcasts."""
     upper, step, lower = at_least(1.5 * scale), above(2.0 * scale), above(0.5 * scale)
     packed = add_two_bits(tl.full(y0.shape, INTEGER, tl.float32), y0, 1.0, upper, step, lower)
     packed = add_two_bits(packed, y1, 4.0, upper, step, lower)
     packed = add_two_bits(packed, y2, 16.0, upper, step, lower)
     packed = add_two_bits(packed, y3, 64.0, upper, step, lower)
-    return packed.to(tl.int32, bitcast=True).to(tl.uint8)
+    return packed.to(tl.int32, bitcast=True) & 0xFF
 
 
 @triton.jit
@@ -118,15 +141,14 @@ def take_high_bits(packed, y, weight: tl.constexpr, scale, eights, fours):
 
 
 @triton.jit
-def high_byte(y0, y1, y2, y3, scale, selected):
-    """Bytes of the upper two bits of four 4-bit codes, uint8, and what is left of y; both only where ``selected``."""
-    bound = tl.where(selected, scale, NEVER)
-    eights, fours = at_least(7.5 * bound), at_least(3.5 * bound)
+def high_byte(y0, y1, y2, y3, scale):
+    """Bytes of the upper two bits of four 4-bit codes, int32, and what is left of y; ``scale`` broadcasts."""
+    eights, fours = at_least(7.5 * scale), at_least(3.5 * scale)
     packed, y0 = take_high_bits(tl.full(y0.shape, INTEGER, tl.float32), y0, 1.0, scale, eights, fours)
     packed, y1 = take_high_bits(packed, y1, 4.0, scale, eights, fours)
     packed, y2 = take_high_bits(packed, y2, 16.0, scale, eights, fours)
     packed, y3 = take_high_bits(packed, y3, 64.0, scale, eights, fours)
-    return packed.to(tl.int32, bitcast=True).to(tl.uint8), y0, y1, y2, y3
+    return packed.to(tl.int32, bitcast=True) & 0xFF, y0, y1, y2, y3
 
 
 @triton.jit

@@ -37,14 +37,15 @@ def block_offsets(
 
 @triton.jit
 def page_in_new(
-    first_new_ptr, starts_ptr, row, head, start, stride_nb, stride_nh, stride_ns, HAS_JOBS: tl.constexpr, HAS_NEW: tl.constexpr,
+    first_new_ptr, starts_ptr, row, head, start, stride_nb, stride_nh, HAS_JOBS: tl.constexpr, HAS_NEW: tl.constexpr,
 ):  # fmt: skip
-    """Of a page that begins at position ``start``: its offset among the new tokens, its index in S, its first new token."""
+    """Of a page that begins at position ``start``: where its row and head begin among the new tokens, its index in S, and its
+    first new token."""
     index, first = start * 0, start * 0
     if HAS_JOBS and HAS_NEW:
         first = tl.load(first_new_ptr + row) - start
         index = tl.load(starts_ptr + row) - first
-    return row * stride_nb + head * stride_nh + index.to(tl.int64) * stride_ns, index, first
+    return row * stride_nb + head * stride_nh, index, first
 
 
 @triton.jit
@@ -52,24 +53,23 @@ def token_pointers(
     new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks, stride_bn, stride_bt,
     inside, HAS_NEW: tl.constexpr, HAS_RING: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Addresses of a page's tokens ``inside [TOKENS]`` in one row and head, and whether they exist.
+    """Addresses of a page's tokens ``inside [TOKENS]`` in one row and head.
 
     New are those from ``first`` on, at ``index + inside`` of S. The others lie in the ring: the page begins in ``column`` of
-    the row's table, which has ``columns``, and goes on ``ring`` columns before its end.
+    the row's table, which has ``columns``, and goes on ``ring`` columns before its end. Whatever the counters and the table
+    say, the addresses are of new tokens and blocks that exist.
     """
     if HAS_NEW:
-        pointers, exists = new_ptr + inside * stride_ns, (inside + index >= 0) & (inside + index < new_tokens)
+        place = tl.minimum(tl.maximum(inside + index, 0), new_tokens - 1)
+        pointers = new_ptr + place.to(tl.int64) * stride_ns
     if HAS_RING:
         is_old = (inside < first) if HAS_NEW else (inside >= 0)
         slot = column + inside // BLOCK
-        block = tl.load(table_ptr + tl.where(slot < columns, slot, slot - ring), mask=is_old, other=-1)
+        block = tl.load(table_ptr + tl.where(slot < columns, slot, slot - ring), mask=is_old, other=0)
+        block = tl.minimum(tl.maximum(block, 0), blocks - 1)
         old = blocks_ptr + (block.to(tl.int64) * stride_bn + (inside % BLOCK) * stride_bt)
-        in_pool = (block >= 0) & (block < blocks)
-        if HAS_NEW:
-            pointers, exists = tl.where(is_old, old, pointers), tl.where(is_old, in_pool, exists)
-        else:
-            pointers, exists = old, in_pool
-    return pointers, exists
+        pointers = tl.where(is_old, old, pointers) if HAS_NEW else old
+    return pointers
 
 
 @triton.jit
@@ -84,62 +84,76 @@ def load_rows(pointers, exists, channels, COLUMNS: tl.constexpr, VECTOR: tl.cons
 
 
 @triton.jit
+def outer(rows, columns, VECTOR: tl.constexpr):
+    """``rows + columns [ROWS, COLUMNS]``, or transposed where VECTOR is 0, for columns that do not lie next to each other.
+
+    A thread then has VECTOR columns at most. Triton would take as many as 16 bytes hold; of two dimensions of which none is
+    contiguous, it lays the first along the threads.
+    """
+    return (
+        tl.max_contiguous(rows[:, None] + columns[None, :], (1, VECTOR))
+        if VECTOR > 0
+        else rows[None, :] + columns[:, None]
+    )
+
+
+@triton.jit
+def outer_mask(rows, columns, VECTOR: tl.constexpr):
+    return (rows[:, None] & columns[None, :]) if VECTOR > 0 else (rows[None, :] & columns[:, None])
+
+
+@triton.jit
 def load_block(
-    start, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks, stride_bn,
-    HAS_NEW: tl.constexpr, HAS_RING: tl.constexpr, BLOCK: tl.constexpr, HEAD_DIM: tl.constexpr, COLUMNS: tl.constexpr,
+    start, channel, in_head, new_ptr, index, first, new_tokens, blocks_ptr, table_ptr, column, columns, ring, blocks, stride_bn,
+    STRIDE_NS: tl.constexpr, HAS_NEW: tl.constexpr, HAS_RING: tl.constexpr, BLOCK: tl.constexpr, HEAD_DIM: tl.constexpr,
     VECTOR: tl.constexpr,
 ):  # fmt: skip
-    """A page's tokens ``start ..``, as many as a block has, 16-bit ``[BLOCK, COLUMNS]``; see ``token_pointers``.
+    """Channels of a page's tokens ``start ..``, as many as a block has: 16-bit, laid out as ``outer``; see ``token_pointers``.
 
-    One block has one address: rows lie at constant distances from it, so they need neither registers nor arithmetic, and
-    whether it exists is asked once.
+    A block has one address and its rows constant distances from it, which take no arithmetic; so do new tokens.
     """
-    token, channel = start + tl.arange(0, BLOCK), tl.arange(0, COLUMNS)
-    in_head = (channel < HEAD_DIM)[None, :] & (token >= start)[:, None]
+    inside = tl.arange(0, BLOCK)
+    mask = outer_mask(inside >= 0, in_head, VECTOR)
     if HAS_RING:
         slot = column + start // BLOCK
+        # Whatever the table says, only blocks are read.
         block = tl.load(table_ptr + tl.where(slot < columns, slot, slot - ring))
-        exists = (block >= 0) & (block < blocks)
-        if HAS_NEW:
-            exists = exists & (start < first)
-        row_ptr = blocks_ptr + block.to(tl.int64) * stride_bn + ((token - start)[:, None] * HEAD_DIM + channel[None, :])
-        x = tl.load(tl.max_contiguous(row_ptr, (1, VECTOR)), mask=exists & in_head, other=0.0)
+        block = tl.minimum(tl.maximum(block, 0), blocks - 1)
+        tile = blocks_ptr + block.to(tl.int64) * stride_bn + outer(inside * HEAD_DIM, channel, VECTOR)
+        x = tl.load(tile, mask=((start < first) & mask) if HAS_NEW else mask, other=0.0)
     if HAS_NEW:
-        begin = tl.maximum(start, first) if HAS_RING else start
-        exists = (begin + index >= 0) & (start + BLOCK + index <= new_tokens)
-        begin = tl.where(exists, begin, start + BLOCK)
-        row_ptr = (new_ptr + token * stride_ns)[:, None] + channel[None, :]
-        mask = (token >= begin)[:, None] & in_head
-        if HAS_RING:
-            x = tl.load(tl.max_contiguous(row_ptr, (1, VECTOR)), mask=mask, other=x)
-        else:
-            x = tl.load(tl.max_contiguous(row_ptr, (1, VECTOR)), mask=mask, other=0.0)
+        begin = tl.maximum(first - start, 0) if HAS_RING else 0
+        place = index + start
+        begin = tl.where((place + begin >= 0) & (place + BLOCK <= new_tokens), begin, BLOCK)
+        tile = new_ptr + place.to(tl.int64) * STRIDE_NS + outer(inside * STRIDE_NS, channel, VECTOR)
+        mask = outer_mask(inside >= begin, in_head, VECTOR)
+        x = tl.load(tile, mask=mask, other=x) if HAS_RING else tl.load(tile, mask=mask, other=0.0)
     return x
 
 
 @triton.jit
 def load_half(
-    half, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks, stride_bn,
-    HAS_NEW: tl.constexpr, HAS_RING: tl.constexpr, BLOCK: tl.constexpr, HEAD_DIM: tl.constexpr, COLUMNS: tl.constexpr,
-    VECTOR: tl.constexpr,
+    half, channel, in_head, new_ptr, index, first, new_tokens, blocks_ptr, table_ptr, column, columns, ring, blocks, stride_bn,
+    STRIDE_NS: tl.constexpr, HAS_NEW: tl.constexpr, HAS_RING: tl.constexpr, BLOCK: tl.constexpr,
+    HEAD_DIM: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
-    """What BLOCK rows of bytes are made of: the first or second block of each field's tokens, four of ``[BLOCK, COLUMNS]``."""
+    """What BLOCK rows of bytes are made of: the first or second block of each field's tokens; see ``load_block``."""
     start = half * BLOCK
     x0 = load_block(
-        start, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks, stride_bn,
-        HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, COLUMNS, VECTOR,
+        start, channel, in_head, new_ptr, index, first, new_tokens, blocks_ptr, table_ptr, column, columns, ring, blocks,
+        stride_bn, STRIDE_NS, HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, VECTOR,
     )  # fmt: skip
     x1 = load_block(
-        start + 2 * BLOCK, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks,
-        stride_bn, HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, COLUMNS, VECTOR,
+        start + 2 * BLOCK, channel, in_head, new_ptr, index, first, new_tokens, blocks_ptr, table_ptr, column, columns, ring, blocks,
+        stride_bn, STRIDE_NS, HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, VECTOR,
     )  # fmt: skip
     x2 = load_block(
-        start + 4 * BLOCK, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks,
-        stride_bn, HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, COLUMNS, VECTOR,
+        start + 4 * BLOCK, channel, in_head, new_ptr, index, first, new_tokens, blocks_ptr, table_ptr, column, columns, ring, blocks,
+        stride_bn, STRIDE_NS, HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, VECTOR,
     )  # fmt: skip
     x3 = load_block(
-        start + 6 * BLOCK, new_ptr, index, first, new_tokens, stride_ns, blocks_ptr, table_ptr, column, columns, ring, blocks,
-        stride_bn, HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, COLUMNS, VECTOR,
+        start + 6 * BLOCK, channel, in_head, new_ptr, index, first, new_tokens, blocks_ptr, table_ptr, column, columns, ring, blocks,
+        stride_bn, STRIDE_NS, HAS_NEW, HAS_RING, BLOCK, HEAD_DIM, VECTOR,
     )  # fmt: skip
     return x0, x1, x2, x3
 
