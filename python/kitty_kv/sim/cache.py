@@ -101,6 +101,11 @@ class SimulatedCache(StockCache):
         return None
 
     @property
+    def layer_count(self) -> int:
+        """How many layers the model has."""
+        return len(self._is_quantized)
+
+    @property
     def lengths(self) -> list[int]:
         """Real tokens of each row."""
         batch = self._held[0].keys.shape[0] if 0 in self._held else 0

@@ -1,0 +1,83 @@
+"""python -m kitty_kv.sim [--preset P] [--verify] [--k-bits B] [--v-bits B] [--boost-ratio R] [--model M] [--text FILE] [--json]
+
+Says what a cache config costs a model: perplexity, divergence and errors beside the 16-bit cache, on the CPU or a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from ..config import KittyConfig
+from ..errors import ConfigError, KittyKvError
+from .report import report
+from .simulation import Plan, simulate
+
+WRONG_USAGE = ("model_not_found", "not_a_model")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"Cannot read the command line: {message}, see --help.", code="usage")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 1 failed or not equal, 2 wrong usage."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    is_json = "--json" in arguments
+    try:
+        document = simulate(_plan(arguments))
+    except KittyKvError as error:
+        if is_json:
+            print(json.dumps({"error": {"code": error.code, "message": str(error), "details": error.details}}))
+        else:
+            print(error, file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) or error.code in WRONG_USAGE else 1
+    text = report(document)
+    print(json.dumps({**document, "report": text}, allow_nan=False) if is_json else text)
+    return 0 if document.get("verification", {"isEqual": True})["isEqual"] else 1
+
+
+def _plan(arguments: Sequence[str]) -> Plan:
+    options = vars(_parser().parse_args(arguments))
+    fields = {field.name: options[field.name] for field in dataclasses.fields(KittyConfig)}
+    return Plan(
+        config=KittyConfig.from_dict({name: value for name, value in fields.items() if value is not None}),
+        model=options["model"],
+        text=options["text"],
+        sequences=options["sequences"],
+        length=options["length"],
+        dtype=options["dtype"],
+        device=options["device"],
+        has_verification=options["verify"],
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m kitty_kv.sim", description=__doc__.split("\n\n")[1], allow_abbrev=False)
+    for name, kind in (("k-bits", int), ("v-bits", int), ("boost-bits", int), ("boost-ratio", float)):
+        parser.add_argument(f"--{name}", type=kind)
+    for name in ("sink-tokens", "recent-tokens", "page-size", "seed"):
+        parser.add_argument(f"--{name}", type=int)
+    parser.add_argument("--preset", help="what the other fields default to; default: kitty-pro")
+    parser.add_argument("--selection", help="how boosted channels are chosen: magnitude, range, variance, random")
+    parser.add_argument(
+        "--verify", action="store_true", help="hold the packed cache to the simulated one, layer by layer"
+    )
+    parser.add_argument("--model", help="model folder or hub id; default: the bundled model")
+    parser.add_argument("--text", type=pathlib.Path, help="text file, plain or .xz; default: the bundled excerpt")
+    parser.add_argument("--sequences", type=int, default=4, help="windows of the text")
+    parser.add_argument("--length", type=int, default=1024, help="tokens a window")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""One simulation: a model, a text, a cache config, and the document that says what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from ..config import KittyConfig
+from ..hf.cache import KittyCache
+from ..hf.loading import LoadedModel, load_model
+from ..quant import check_packable
+from .compare import Comparison, bits_per_byte, compare, perplexity
+from .verify import Verification, verify
+from .windows import EXCERPT, cut_windows, read_text
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """What to simulate.
+
+    Args:
+        config: of the simulated cache.
+        model: folder or hub id; None for the bundled model.
+        text: a file, plain or ``.xz``; None for the bundled excerpt.
+        sequences, length: windows of the text, and tokens of each.
+        has_verification: whether to hold the packed cache to the simulated one as well.
+    """
+
+    config: KittyConfig
+    model: str | None = None
+    text: pathlib.Path | None = None
+    sequences: int = 4
+    length: int = 1024
+    dtype: str = "auto"
+    device: str = "auto"
+    has_verification: bool = False
+
+
+def simulate(plan: Plan) -> dict[str, Any]:
+    """Runs a plan.
+
+    Returns:
+        Plain data in camelCase: what was measured, under which conditions, and ``verification`` where asked for.
+
+    Raises:
+        ConfigError: text, model or config do not fit each other.
+        UnsupportedError: verification of a config or model that the packed cache cannot hold.
+        KittyKvError: the model cannot be loaded.
+    """
+    text = read_text(plan.text or EXCERPT)
+    loaded = load_model(plan.model, dtype=plan.dtype, device=plan.device)
+    windows, size_bytes = cut_windows(loaded, text, plan.sequences, plan.length)
+    packed = _packed_cache(loaded, plan.config) if plan.has_verification else None
+    with _attention(loaded, _stock_attention(loaded)):
+        comparison = compare(loaded.model, windows, plan.config)
+    document = {
+        "model": loaded.name,
+        "text": "excerpt of Treasure Island" if plan.text is None else plan.text.name,
+        "sequences": plan.sequences,
+        "length": plan.length,
+        "dtype": str(loaded.model.dtype).removeprefix("torch."),
+        "hardware": _hardware(loaded.model.device),
+        "cache": {_camel(name): value for name, value in plan.config.to_dict().items()},
+        **_figures(comparison, size_bytes),
+    }
+    if packed is not None:
+        document["verification"] = _verification(verify(loaded.model, windows, packed))
+    return document
+
+
+def _packed_cache(loaded: LoadedModel, config: KittyConfig) -> KittyCache:
+    """Before anything is measured, so that what cannot be verified is said at once."""
+    text_config = loaded.model.config.get_text_config()
+    head_dim = getattr(text_config, "head_dim", None) or text_config.hidden_size // text_config.num_attention_heads
+    check_packable(config, head_dim)
+    return KittyCache.for_model(loaded.model, config=config)
+
+
+def _stock_attention(loaded: LoadedModel) -> str:
+    # Transformers' sdpa leaves a soft cap out without a word.
+    has_soft_cap = getattr(loaded.model.config.get_text_config(), "attn_logit_softcapping", None) is not None
+    return "eager" if has_soft_cap else "sdpa"
+
+
+@contextlib.contextmanager
+def _attention(loaded: LoadedModel, name: str) -> Iterator[None]:
+    config = loaded.model.config.get_text_config()
+    before = config._attn_implementation
+    config._attn_implementation = name
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+def _figures(found: Comparison, size_bytes: int) -> dict[str, Any]:
+    def likelihood(nats: float) -> dict[str, float]:
+        return {"bitsPerByte": bits_per_byte(nats, size_bytes), "perplexity": perplexity(nats, found.tokens)}
+
+    return {
+        "predictedTokens": found.tokens,
+        "baseline": likelihood(found.baseline_nats),
+        "simulated": likelihood(found.simulated_nats),
+        "klDivergence": found.divergence,
+        "top1Agreement": found.agreement,
+        "layers": [
+            {"layer": errors.layer, "keyError": errors.keys, "valueError": errors.values} for errors in found.layers
+        ],
+    }
+
+
+def _verification(found: Verification) -> dict[str, Any]:
+    fields = {_camel(name): value for name, value in dataclasses.asdict(found).items()}
+    return {"isEqual": found.is_equal, **fields, "differences": [_difference(each) for each in found.differences]}
+
+
+def _difference(found: Any) -> dict[str, Any]:
+    # JSON has no NaN and no infinity.
+    numbers = {name: str(getattr(found, name)) for name in ("packed", "simulated")}
+    return {**dataclasses.asdict(found), **numbers, "sentence": str(found)}
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
