@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,17 @@ from transformers import Cache, PretrainedConfig, PreTrainedModel
 from ..cache.layer import KittyLayer
 from ..cache.memory import CacheMemory, cache_memory
 from ..cache.paged_cache import PagedCache
+from ..cache.sliding_store import SlidingLayer, SlidingStore
 from ..config import KittyConfig
 from ..errors import CacheError, ConfigError, UnsupportedError
-from .staged import stage
+from .forward_pass import ForwardPass
+from .memory import with_sliding_layers
+from .model_identity import ModelIdentity
+from .model_layers import layer_windows
+from .padding import new_tokens
+from .slot_map import SlotMap
+from .staged import Staged, stage
+from .told_mask import ToldMask
 from .warn_once import warn_once
 
 ATTENTION_NAME = "kitty"
@@ -22,27 +31,37 @@ ATTENTION_NAME = "kitty"
 class KittyCache(Cache):
     """A 2-bit KV cache for one batch of sequences of any lengths.
 
-    With ``attn_implementation="kitty"`` attention reads the pages and padding never enters the cache. With a stock
-    attention function the whole cache is dequantized at every step, which is slower, and ``generate()`` refuses
-    padded batches.
+    With ``attn_implementation="kitty"`` attention reads the pages. With a stock attention function the whole cache is
+    dequantized at every step, which is slower. Padding never enters the cache. Sliding-window layers keep what their
+    window reaches as the stock cache does, unquantized.
 
     Args:
         model_config: the model's (text) config.
         config: what is quantized, and how.
         impl: what runs: ``triton``, ``reference``, or ``auto`` for ``triton`` on CUDA and plain torch elsewhere.
+
+    Raises:
+        UnsupportedError: the model has layers that this cache cannot hold.
     """
 
     def __init__(self, model_config: PretrainedConfig, config: KittyConfig, impl: str = "auto") -> None:
         super().__init__()
-        _check_model(model_config)
+        windows = layer_windows(model_config)
         self.model_config = model_config
         self.config = config
-        self.pages = PagedCache(config, model_config.num_hidden_layers, impl)
-
-    @property
-    def layers(self) -> list[KittyLayer]:
-        """What each attention layer holds."""
-        return self.pages.layers
+        full, sliding = windows.count(None), [window for window in windows if window is not None]
+        if not full:
+            warn_once(
+                f"Nothing is quantized: all {len(windows)} layers of this {model_config.model_type} model attend to a "
+                f"sliding window of {sliding[0]} tokens, which stays as in the stock cache."
+            )
+        self.pages = PagedCache(config, full, impl)
+        self.sliding = SlidingStore(sliding[0], len(sliding)) if sliding else None
+        self.layers: list[KittyLayer | SlidingLayer] = _in_order(windows, self.pages, self.sliding)
+        self.identity = ModelIdentity(model_config)
+        self.slots = SlotMap()
+        self._pass = ForwardPass(self)
+        self._told = ToldMask()
 
     @classmethod
     def for_model(
@@ -53,7 +72,7 @@ class KittyCache(Cache):
         impl: str = "auto",
         **fields: Any,
     ) -> KittyCache:
-        """A cache for ``model``.
+        """A cache for ``model``, and for no other.
 
         Args:
             model: any causal language model of Transformers.
@@ -72,7 +91,15 @@ class KittyCache(Cache):
             config = KittyConfig.from_dict({**({"preset": preset} if preset is not None else {}), **fields})
         elif not isinstance(config, KittyConfig):
             raise ConfigError(f"Cannot build the cache: config must be a KittyConfig, got {type(config).__name__}.")
-        return cls(model.config.get_text_config(), config, impl)
+        text_config = model.config.get_text_config()
+        if text_config._attn_implementation == ATTENTION_NAME and not model._supports_attention_backend:
+            raise UnsupportedError(
+                f"Cannot use the Kitty cache with {type(model).__name__} under attn_implementation='kitty': this model "
+                "does not call attention functions by name; load it with 'eager'."
+            )
+        cache = cls(text_config, config, impl)
+        cache.identity.bind(model)
+        return cache
 
     def update(
         self,
@@ -86,25 +113,75 @@ class KittyCache(Cache):
         Returns:
             For the ``kitty`` attention function the same tensors, tied to their layer: it knows the padding, so it adds
             them to the cache.
-            For stock attention functions everything cached so far and the new tokens, dequantized, ``[B, HKV, T, D]``.
+            For stock attention functions everything cached so far and the new tokens at their positions, dequantized,
+            zeros at padding, ``[B, HKV, T, D]``.
 
         Raises:
-            CacheError: an earlier forward pass failed half-way.
+            CacheError: an earlier forward pass failed half-way, or the tokens do not fit this cache.
+            UnsupportedError: the model does something that this cache cannot follow.
         """
-        layer = self._layer(layer_idx)
+        self._check_layer(layer_idx)
+        self._check_keys(key_states, value_states)
         if self.model_config._attn_implementation == ATTENTION_NAME:
-            return stage(key_states, value_states, layer)
+            self._pass.stage(layer_idx)
+            return stage(key_states, value_states, Staged(self, layer_idx))
         warn_once(
             f"The Kitty cache runs under attn_implementation={self.model_config._attn_implementation!r} and "
             "dequantizes everything at every step; call kitty_kv.install() and load the model with "
             "attn_implementation='kitty' for speed."
         )
-        if not layer.slots:
-            layer.append(key_states, value_states)
-            return key_states, value_states
-        old_keys, old_values = layer.dequantize(dtype=key_states.dtype)
-        layer.append(key_states, value_states)
-        return torch.cat((old_keys, key_states), dim=2), torch.cat((old_values, value_states), dim=2)
+        rows, _, count, _ = key_states.shape
+        read = functools.partial(self._told.new_tokens, self.slots, self.lengths, rows, count)
+        with self._pass.of_layer(layer_idx, count, key_states.device, read) as real:
+            return self._append(layer_idx, key_states, value_states, real)
+
+    def attend(
+        self,
+        layer_idx: int,
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        *,
+        mask: torch.Tensor | None,
+        scaling: float,
+        window: int | None = None,
+        softcap: float | None = None,
+    ) -> torch.Tensor:
+        """Attends a layer's new tokens to the cache and to each other, and adds them; for the attention function.
+
+        Args:
+            layer_idx, module: which layer.
+            query: ``[B, HQ, S, D]``.
+            keys, values: ``[B, HKV, S, D]`` that ``update`` took.
+            mask: bool ``[B, T]`` over all positions, False at padding; None if there is none.
+            scaling, window, softcap: as in ``kitty_attention``.
+
+        Returns:
+            ``[B, HQ, S, D]``; zero at padding.
+
+        Raises:
+            CacheError: the mask contradicts what the cache holds, or the cache belongs to another model.
+            UnsupportedError: the layer's window is not the one that the config says.
+        """
+        self.identity.check_module(layer_idx, module)
+        self._check_window(layer_idx, module, window)
+        count = query.shape[2]
+        read = functools.partial(new_tokens, mask, self.slots.count, self.lengths, count)
+        with self._pass.of_layer(layer_idx, count, query.device, read) as real:
+            return self.layers[layer_idx].attend(query, keys, values, scaling=scaling, real=real, softcap=softcap)
+
+    def tell_mask(self, mask: Any, config: PretrainedConfig | None = None) -> None:
+        """Says which positions of the coming forward pass are padding; stock attention never shows a cache its mask.
+
+        Args:
+            mask: what the model got as ``attention_mask``: bool or integer ``[B, T]``, or None.
+            config: of the model that asks.
+        """
+        if config is not None:
+            self.identity.check_config(config)
+        if self.model_config._attn_implementation != ATTENTION_NAME:
+            self._told.tell(mask)
 
     def get_seq_length(self, layer_idx: int | None = 0) -> int:
         """Positions seen so far, padding included."""
@@ -122,14 +199,17 @@ class KittyCache(Cache):
     @property
     def bytes_allocated(self) -> int:
         """Bytes of all memory held, free pages and blocks included."""
-        return self.pages.bytes_allocated
+        return self.pages.bytes_allocated + (self.sliding.bytes_held if self.sliding is not None else 0)
 
     def memory(self) -> CacheMemory:
         """Bytes held for real tokens; see ``kitty_kv.cache.memory.cache_memory``."""
-        return cache_memory(self.pages)
+        return with_sliding_layers(cache_memory(self.pages), self.sliding)
 
     def dequantize(self, layer_idx: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """A layer's keys and values as attention sees them, float32 ``[B, H_KV, T, D]``; shorter rows end in zeros."""
+        """A layer's keys and values as attention sees them, float32 ``[B, H_KV, T, D]``; shorter rows end in zeros.
+
+        Of a sliding-window layer, tokens that no window reaches any more are zeros too.
+        """
         layer = self.layers[layer_idx]
         if not layer.slots:
             raise CacheError(f"Cannot dequantize layer {layer_idx}: the cache is empty.")
@@ -138,6 +218,11 @@ class KittyCache(Cache):
     def reset(self) -> None:
         """Forgets all tokens; the cache then takes a batch of any size."""
         self.pages.reset()
+        if self.sliding is not None:
+            self.sliding.reset()
+        self.slots = SlotMap()
+        self._pass = ForwardPass(self)
+        self._told = ToldMask()
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         """Makes row ``beam_idx[i]`` the new row i; pages are shared, not copied."""
@@ -152,36 +237,96 @@ class KittyCache(Cache):
         self._select([row for row in range(len(self.lengths)) for _ in range(repeats)])
 
     def crop(self, max_length: int) -> None:
-        """Not in this version.
+        """Takes the latest positions back.
+
+        The last 64 tokens of the last forward pass come back exactly; ``PagedCache.crop`` says what a deeper crop
+        leaves. Sliding-window layers can give back 128 tokens.
+
+        Args:
+            max_length: positions that stay, padding included; a negative number takes so many back. More than there are
+                changes nothing.
 
         Raises:
-            UnsupportedError: always.
+            CacheError: more positions taken back than there are, or than a sliding-window layer can give back.
         """
-        raise UnsupportedError(
-            "Cannot crop a Kitty cache: this version cannot; use DynamicCache where tokens are taken back."
-        )
+        self._pass.check_idle("crop")
+        held = self.slots.count
+        slots = held + max_length if max_length < 0 else max_length
+        if slots < 0:
+            raise CacheError(f"Cannot crop the cache by {-max_length} positions: it has seen {held}.")
+        if slots >= held:
+            return
+        lengths = self.slots.tokens_before(slots, len(self.lengths))
+        if self.sliding is not None:
+            self.sliding.check_crop(lengths)
+            self.sliding.crop(lengths, slots)
+        if self.pages.layers:
+            self.pages.crop(lengths, slots)
+        self.slots.crop(slots)
 
     def _select(self, indices: Sequence[int]) -> None:
-        if self.lengths:
+        self._pass.check_idle("select rows of")
+        if not self.lengths:
+            return
+        rows = len(self.lengths)
+        if any(not -rows <= index < rows for index in indices):
+            raise CacheError(f"Cannot select rows {list(indices)} of this cache: it holds {rows} rows.")
+        if self.pages.layers:
             self.pages.select_rows(indices)
+        if self.sliding is not None:
+            self.sliding.select_rows(indices)
+        self.slots.select_rows(indices)
 
-    def _layer(self, layer_idx: int) -> KittyLayer:
+    def _append(
+        self, layer_idx: int, keys: torch.Tensor, values: torch.Tensor, real: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """For stock attention: what was there, then the new tokens, all at their positions."""
+        layer = self.layers[layer_idx]
+        if real is not None:
+            padding = ~real[:, None, :, None]
+            keys, values = keys.masked_fill(padding, 0), values.masked_fill(padding, 0)
+        if not layer.slots:
+            layer.append(keys, values, real)
+            return keys, values
+        if isinstance(layer, SlidingLayer) and self.slots.is_padded_inside():
+            raise UnsupportedError(
+                f"Cannot attend with attn_implementation={self.model_config._attn_implementation!r} to a sliding window "
+                "with padding between tokens: its mask counts padding; load the model with attn_implementation='kitty'."
+            )
+        old = [self.slots.spread(side) for side in layer.dequantize(dtype=keys.dtype)]
+        layer.append(keys, values, real)
+        return torch.cat((old[0], keys), dim=2), torch.cat((old[1], values), dim=2)
+
+    def _check_layer(self, layer_idx: int) -> None:
         if not 0 <= layer_idx < len(self.layers):
             raise CacheError(f"Cannot update layer {layer_idx}: this cache was made for {len(self.layers)} layers.")
-        layer = self.layers[layer_idx]
-        layer.check_whole()
-        return layer
+        self._pass.check_whole(layer_idx)
+        self.layers[layer_idx].check_whole()
+
+    def _check_keys(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        if keys.shape != values.shape:
+            raise UnsupportedError(
+                f"Cannot cache keys {tuple(keys.shape)} with values {tuple(values.shape)}: this cache wants keys and "
+                "values of one shape; use the model's stock cache."
+            )
+        rows = len(self.lengths)
+        if rows and keys.shape[0] != rows:
+            raise CacheError(
+                f"Cannot add tokens to this cache: it holds {rows} rows, got {keys.shape[0]} rows; use one cache per "
+                "batch, or reset() it."
+            )
+
+    def _check_window(self, layer_idx: int, module: torch.nn.Module, window: int | None) -> None:
+        wanted = self.sliding.window if isinstance(self.layers[layer_idx], SlidingLayer) else None
+        if window != wanted:
+            raise UnsupportedError(
+                f"Cannot attend in layer {layer_idx}, {type(module).__name__}: by the model's config its window is "
+                f"{wanted}, but it attends with {window}; use the model's stock cache."
+            )
 
 
-def _check_model(config: PretrainedConfig) -> None:
-    if getattr(config, "is_encoder_decoder", False):
-        raise UnsupportedError(
-            "Cannot use the Kitty cache with an encoder-decoder model: only decoder-only models are supported."
-        )
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"}:
-        raise UnsupportedError(
-            f"Cannot use the Kitty cache with {config.model_type}: it has layers of kind {', '.join(sorted(kinds))}, "
-            "and this version holds full attention only.",
-            details={"layer_types": sorted(kinds)},
-        )
+def _in_order(
+    windows: Sequence[int | None], pages: PagedCache, sliding: SlidingStore | None
+) -> list[KittyLayer | SlidingLayer]:
+    full, slid = iter(pages.layers), iter(sliding.layers if sliding is not None else ())
+    return [next(full) if window is None else next(slid) for window in windows]

@@ -105,12 +105,11 @@ def test_stock_attention_works_through_dequantization_and_says_so(make_model, at
     assert torch.equal(got, want)
 
 
-def test_stock_attention_refuses_padding_rather_than_caching_it(make_model):
+def test_stock_attention_without_install_refuses_a_batch_rather_than_caching_its_padding(make_model):
     model = make_model("qwen3", "sdpa")
-    ids, mask = prompt(20, rows=2), torch.ones(2, 20, dtype=torch.long)
-    mask[0, :5] = 0
-    with pytest.raises(UnsupportedError, match="padded"):
-        model.generate(ids, attention_mask=mask, past_key_values=KittyCache.for_model(model), **GREEDY)
+    kitty_kv.uninstall()
+    with pytest.raises(UnsupportedError, match=r"kitty_kv\.install"):
+        model(prompt(20, rows=2), past_key_values=KittyCache.for_model(model))
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))
@@ -221,14 +220,14 @@ def test_wrong_use_of_a_cache_is_refused(make_model):
         # A full mask is held to the same: it says that earlier padding was text.
         with pytest.raises(CacheError, match="covers 4 positions"):
             model(prompt(1, rows=2), past_key_values=cache, attention_mask=torch.ones(2, 4, dtype=torch.long))
-    with pytest.raises(UnsupportedError, match="crop"):
-        cache.crop(5)
+    with pytest.raises(CacheError, match="it has seen 10"):
+        cache.crop(-11)
 
 
-def test_layers_that_are_not_full_attention_are_refused_by_name(make_model):
+def test_layers_that_keep_no_keys_and_values_are_refused_by_name(make_model):
     model = make_model()
-    model.config.layer_types = ["full_attention", "sliding_attention", "full_attention"]
-    with pytest.raises(UnsupportedError, match="sliding_attention"):
+    model.config.layer_types = ["full_attention", "linear_attention", "full_attention"]
+    with pytest.raises(UnsupportedError, match="linear_attention"):
         KittyCache.for_model(model)
 
 
