@@ -1,9 +1,10 @@
 import { Command } from "commander";
 import { ConfigError, loadConfig, resolveConfig } from "../index.js";
-import { measureKernels } from "./bench/measure-kernels.js";
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { Interrupt } from "./interrupt.js";
+import { runPythonTask } from "./python-report.js";
 
+const TASK = { name: "measure kernels", failureCode: "bench_failed", module: "kitty_kernels.bench" };
 const PARTS = ["decode", "short", "pack", "flush"];
 
 interface KernelOptions extends GlobalOptions {
@@ -30,7 +31,7 @@ function kernelsCommand({ output }: CommandContext): Command {
       const onProgress = (line: string): void => {
         output.note(line);
       };
-      const { report, ...figures } = await measureKernels(config, args, { signal, onProgress });
+      const { report, ...figures } = await runPythonTask(config, { ...TASK, args }, { signal, onProgress });
       if (output.isJson) await output.json(figures);
       else await output.line(report);
     });

@@ -5,6 +5,7 @@ import { doctorCommand } from "./doctor-command.js";
 import { generateCommand } from "./generate-command.js";
 import type { Output } from "./output.js";
 import { packageVersion } from "./package-version.js";
+import { simulateCommand } from "./simulate-command.js";
 import { upCommand } from "./up-command.js";
 
 /** Options that every command takes. */
@@ -31,7 +32,7 @@ export function createProgram(output: Output, setExitCode: (exitCode: number) =>
     .exitOverride()
     // Errors are printed once, by whoever runs the program.
     .configureOutput({ outputError: () => undefined });
-  for (const command of [upCommand, generateCommand, chatCommand, benchCommand, doctorCommand]) {
+  for (const command of [upCommand, generateCommand, chatCommand, simulateCommand, benchCommand, doctorCommand]) {
     program.addCommand(command(context));
   }
   copySettings(program, program.commands);

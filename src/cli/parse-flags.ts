@@ -10,6 +10,21 @@ export function parseInteger(flag: string): Parse {
   return parser(flag, "a whole number", Number.isSafeInteger);
 }
 
+/** Bits of a code; `isOptional` for 16, which stands for no codes at all. */
+export function parseBits(flag: string, { isOptional }: { isOptional: boolean }): Parse {
+  const isValid = (value: number): boolean =>
+    Number.isInteger(value) && ((value >= 1 && value <= 8) || (isOptional && value === 16));
+  return parser(flag, isOptional ? "1 to 8 bits, or 16 for none" : "1 to 8 bits", isValid);
+}
+
+export function parseNatural(flag: string): Parse {
+  return parser(flag, "a whole number >= 0", (value) => Number.isSafeInteger(value) && value >= 0);
+}
+
+export function parseShare(flag: string): Parse {
+  return parser(flag, "a number from 0 to 1", (value) => value >= 0 && value <= 1);
+}
+
 export function parsePort(flag: string): Parse {
   return parser(
     flag,

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model", help="model folder or hub id; default: the bundled model")
     parser.add_argument("--text", type=pathlib.Path, help="text file, plain or .xz; default: the bundled excerpt")
-    parser.add_argument("--sequences", type=int, default=4, help="windows of the text")
+    parser.add_argument("--sequences", type=int, default=2, help="windows of the text")
     parser.add_argument("--length", type=int, default=1024, help="tokens a window")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--device", default="auto")

@@ -35,7 +35,7 @@ class Plan:
     config: KittyConfig
     model: str | None = None
     text: pathlib.Path | None = None
-    sequences: int = 4
+    sequences: int = 2
     length: int = 1024
     dtype: str = "auto"
     device: str = "auto"

@@ -1,0 +1,92 @@
+import { z } from "zod";
+import { CancelledError, ConfigError, KittyError, type Config } from "../index.js";
+import { spawnChild, type ChildExit } from "../process/child.js";
+import { findPython } from "../runner/find-python.js";
+import { packageRoot } from "../runner/package-root.js";
+import { workerEnvironment } from "../runner/worker-environment.js";
+
+const errorSchema = z.object({
+  error: z.object({ code: z.string(), message: z.string(), details: z.record(z.string(), z.unknown()) }),
+});
+
+// The figures are Python's; what a program reads of them is not ours to change.
+const figuresSchema = z.looseObject({ report: z.string() });
+
+/** What a module of ours found: `report` for people, all else for programs. */
+export type PythonReport = z.output<typeof figuresSchema>;
+
+export interface PythonTask {
+  /** What the module does, for errors: `measure kernels`. */
+  name: string;
+  /** Of the error when it dies without saying why. */
+  failureCode: string;
+  /** Takes `--json`, writes its document as the last line, and ends with 0, or with 1 when what it checked is not so. */
+  module: string;
+  args: readonly string[];
+}
+
+export interface RunOptions {
+  signal: AbortSignal;
+  /** Gets each line as the module says it, long before the figures are there. */
+  onProgress: (line: string) => void;
+}
+
+/**
+ * Runs a Python module of ours with the Python that workers have, and waits for its figures.
+ * @throws KittyError with what the module says, ConfigError where that is wrong usage
+ */
+export async function runPythonTask(
+  config: Config,
+  task: PythonTask,
+  { signal, onProgress }: RunOptions,
+): Promise<PythonReport> {
+  const root = packageRoot();
+  const command = {
+    file: findPython(config.worker.python, root),
+    args: ["-m", task.module, "--json", ...task.args],
+    env: workerEnvironment(root, process.env),
+  };
+  throwIfCancelled(task, signal);
+  const child = spawnChild(command, onProgress);
+  const kill = (): void => {
+    child.kill("SIGKILL");
+  };
+  signal.addEventListener("abort", kill, { once: true });
+  const chunks: Buffer[] = [];
+  child.stdout.on("data", (chunk: Buffer) => chunks.push(chunk));
+  child.stdin.end();
+  const exit = await child.exited;
+  signal.removeEventListener("abort", kill);
+  throwIfCancelled(task, signal);
+  return readReport(task, Buffer.concat(chunks).toString("utf8"), exit);
+}
+
+function throwIfCancelled({ name }: PythonTask, signal: AbortSignal): void {
+  if (signal.aborted) throw new CancelledError(`Cannot ${name}: it was interrupted`);
+}
+
+/** The document is the last line; a package that prints while it is imported comes before. */
+function readReport({ name, failureCode }: PythonTask, stdout: string, exit: ChildExit): PythonReport {
+  const document = parseJson(stdout.trim().split("\n").at(-1) ?? "");
+  const { data: refusal } = errorSchema.safeParse(document);
+  if (refusal !== undefined) {
+    const Refusal = exit.exitCode === 2 ? ConfigError : KittyError;
+    throw new Refusal(refusal.error.message, refusal.error);
+  }
+  const { data: figures } = figuresSchema.safeParse(document);
+  if (figures !== undefined && (exit.exitCode === 0 || exit.exitCode === 1)) return figures;
+  const end = exit.signal === null ? `exit code ${String(exit.exitCode)}` : `signal ${exit.signal}`;
+  const found = exit.startError?.message ?? exit.stderrTail.findLast((line) => line.trim() !== "") ?? "it said nothing";
+  throw new KittyError(
+    `Cannot ${name}: Python ended with ${end} and no figures (${found}), see what it printed above`,
+    { code: failureCode, details: { exitCode: exit.exitCode, signal: exit.signal, stderrTail: exit.stderrTail } },
+  );
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
