@@ -17,14 +17,16 @@ import pathlib
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from ..config import PRESETS, KittyConfig
 from ..errors import ConfigError, KittyKvError
 from ..hf.cache import KittyCache
-from ..hf.loading import LoadedModel, load_model
+from ..hf.loading import load_model
+from ..sim.calls import call_spans
+from ..sim.windows import cut_windows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,36 +85,6 @@ def sequence_nats(model: torch.nn.Module, tokens: torch.Tensor, cache: KittyCach
             logits = logits[:, : targets.shape[1]].float()  # the last token of all has no successor
             total += torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
     return total
-
-
-def call_spans(length: int, config: KittyConfig) -> Iterator[tuple[int, int]]:
-    """Spans of tokens per call: the sinks first, then page by page."""
-    start = 0
-    while start < length:
-        size = config.sink_tokens if start == 0 and config.sink_tokens else config.page_size
-        yield start, min(start + size, length)
-        start += size
-
-
-def cut_windows(loaded: LoadedModel, text: str, sequences: int, length: int) -> tuple[torch.Tensor, int]:
-    """Windows int64 ``[sequences, length]`` spread over ``text``, and the bytes of the tokens to predict.
-
-    Raises:
-        ConfigError: the text is too short or the model's context too small.
-    """
-    if not 2 <= length <= loaded.context_length:
-        raise ConfigError(f"Cannot measure at length {length}: the model takes 2 to {loaded.context_length} tokens.")
-    encoded = loaded.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
-    ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
-    if len(ids) < sequences * length:
-        raise ConfigError(
-            f"Cannot cut {sequences} windows of {length} tokens: the text has {len(ids)}; use fewer or shorter ones."
-        )
-    stride = len(ids) // sequences
-    starts = [index * stride for index in range(sequences)]
-    spans = [text[offsets[start][1] : offsets[start + length - 1][1]] for start in starts]
-    windows = torch.tensor([ids[start : start + length] for start in starts])
-    return windows, sum(len(span.encode()) for span in spans)
 
 
 def read_text(path: pathlib.Path) -> str:
