@@ -12,6 +12,7 @@ from transformers.generation import GenerationMode
 from ..config import KittyConfig
 from ..errors import ConfigError, UnsupportedError
 from .cache import ATTENTION_NAME, KittyCache
+from .stock_cache import MaskedCache
 
 _PLAIN_MODES = (
     GenerationMode.GREEDY_SEARCH,
@@ -95,7 +96,7 @@ def telling_the_cache(stock: Callable[..., Any]) -> Callable[..., Any]:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        if isinstance(past_key_values, KittyCache):
+        if isinstance(past_key_values, (KittyCache, MaskedCache)):
             past_key_values.tell_mask(attention_mask, config)
         return stock(config, input_embeds, attention_mask, cache_position, past_key_values, *args, **kwargs)
 

@@ -8,7 +8,7 @@ import torch
 
 from ..config import KittyConfig
 from ..errors import CacheError, UnsupportedError
-from ..hf.stock_cache import PretrainedConfig, StockCache
+from ..hf.stock_cache import MaskedCache, PretrainedConfig
 from .codec import encode_keys, encode_values
 from .rows import RowMap
 
@@ -22,7 +22,7 @@ class Held(NamedTuple):
     values: torch.Tensor
 
 
-class SimulatedCache(StockCache):
+class SimulatedCache(MaskedCache):
     """Fake-quantized keys and values for one batch, under any attention function of Transformers.
 
     What ``KittyCache`` stores packed this one stores rounded: nothing gets smaller, but every bit width, page size and model
@@ -33,7 +33,8 @@ class SimulatedCache(StockCache):
         model_config: the model's config.
         config: a ``KittyConfig``, or its fields as a dict.
         mask: bool or integer ``[B, T]``, zero at padding, as the model gets it as ``attention_mask``; positions behind T are
-            real. None if there is no padding. Padding is never quantized, counts as no sink and fills no page.
+            real. Not needed without padding, nor after ``kitty_kv.install()``, which tells the cache every mask. Padding is
+            never quantized, counts as no sink and fills no page.
 
     Raises:
         ConfigError: a field of ``config`` is unknown or out of range, or ``mask`` is not 2-D.
@@ -53,10 +54,8 @@ class SimulatedCache(StockCache):
             raise UnsupportedError(
                 "Cannot simulate the cache of an encoder-decoder model: only decoder-only models are supported."
             )
-        text_config = model_config.get_text_config()
-        kinds = getattr(text_config, "layer_types", None) or [FULL_ATTENTION] * text_config.num_hidden_layers
         self.config = config
-        self._is_quantized = [kind == FULL_ATTENTION for kind in kinds]
+        self._is_quantized = _has_full_attention(model_config.get_text_config())
         self._rows = RowMap(mask)
         self._held: dict[int, Held] = {}
         self._errors: dict[int, torch.Tensor] = {}  # float64 [2, 2]: of keys and values, squared error and squared norm
@@ -68,6 +67,21 @@ class SimulatedCache(StockCache):
             CacheError: it contradicts the mask of positions that are already held.
         """
         self._rows.extend(mask, self.get_seq_length())
+
+    def tell_mask(self, mask: Any, config: PretrainedConfig) -> None:
+        """``set_mask``, called for every forward pass while Kitty is installed.
+
+        Raises:
+            UnsupportedError: a mask of another kind, which does not say what is padding.
+        """
+        if mask is None or self._is_needless(mask):
+            return
+        if mask.ndim != 2:
+            raise UnsupportedError(
+                f"Cannot simulate a cache under a {mask.ndim}-D attention mask: it does not say which tokens are padding; "
+                "pass a padding mask [B, T]."
+            )
+        self.set_mask(mask)
 
     def update(
         self,
@@ -167,6 +181,10 @@ class SimulatedCache(StockCache):
             "Cannot crop a simulated cache: what it has rounded cannot be taken back; reset() it and feed the tokens again."
         )
 
+    def _is_needless(self, mask: torch.Tensor) -> bool:
+        # Rows without padding are rounded together.
+        return self._rows.mask is None and mask.ndim == 2 and bool(mask.all())
+
     def _check(self, keys: torch.Tensor, layer: int, cache_kwargs: dict[str, Any]) -> Held | None:
         if not 0 <= layer < len(self._is_quantized):
             raise CacheError(f"Cannot update layer {layer}: this cache was made for {len(self._is_quantized)} layers.")
@@ -183,8 +201,8 @@ class SimulatedCache(StockCache):
         has_rows = layer == 0 and self._rows.mask is None and cos is not None and cos.shape[0] > 1
         if has_rows and bool((cos != cos[:1]).any()):
             raise CacheError(
-                "Cannot cache this batch: its rows are at different positions, so some are padded; give the cache the "
-                "padding mask, SimulatedCache(model.config, config, mask=attention_mask)."
+                "Cannot cache this batch: its rows are at different positions, so some are padded; call "
+                "kitty_kv.install() first, or give the padding mask, SimulatedCache(model.config, config, mask=attention_mask)."
             )
         return past
 
@@ -217,6 +235,15 @@ class SimulatedCache(StockCache):
         errors = self._errors.setdefault(layer, torch.zeros(2, 2, dtype=torch.float64, device=given.device))
         errors[side, 0] += (rounded - given).double().square().sum()
         errors[side, 1] += given.double().square().sum()
+
+
+def _has_full_attention(config: PretrainedConfig) -> list[bool]:
+    """Of each layer; a config without kinds of layers has one window for all of them, or none."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        return [kind == FULL_ATTENTION for kind in kinds]
+    is_sliding = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
+    return [not is_sliding] * config.num_hidden_layers
 
 
 def _joined(past: Held, new: Held) -> Held:

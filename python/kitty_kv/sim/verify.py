@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..cache.layer import KittyLayer
 from ..config import KittyConfig
 from ..hf.cache import KittyCache
 from .attention import exact_attention
@@ -74,6 +75,7 @@ class _Call(NamedTuple):
     keys: torch.Tensor
     values: torch.Tensor
     scaling: float
+    softcap: float | None
     out: torch.Tensor
 
 
@@ -118,8 +120,10 @@ class _Check:
         self._bound = OUTPUT_BOUNDS[model.dtype]
         self._errors = [0.0] * len(packed.layers)
         self._found: dict[tuple[Any, ...], Difference] = {}
-        for layer in packed.layers:
-            layer.attend = functools.partial(self._attend, layer.index, layer.attend)
+        for index, layer in enumerate(packed.layers):
+            # What a sliding window reaches is held in full precision by both.
+            if isinstance(layer, KittyLayer):
+                layer.attend = functools.partial(self._attend, index, layer.attend)
 
     def compare(self) -> None:
         """Compares the pass that has just ended."""
@@ -145,10 +149,11 @@ class _Check:
         values: torch.Tensor,
         *,
         scaling: float,
+        softcap: float | None = None,
         **options: Any,
     ) -> torch.Tensor:
-        out = attend(query, keys, values, scaling=scaling, **options)
-        self._pass[index] = _Call(query, keys, values, scaling, out)
+        out = attend(query, keys, values, scaling=scaling, softcap=softcap, **options)
+        self._pass[index] = _Call(query, keys, values, scaling, softcap, out)
         return out
 
     def _compare_output(self, index: int, call: _Call) -> None:
@@ -157,7 +162,7 @@ class _Check:
         if past := self._simulated.get_seq_length(index):
             held = self._simulated.dequantize(index)
             keys, values = (torch.cat((old.double(), new), 2) for old, new in zip(held, (keys, values), strict=True))
-        want = exact_attention(call.query, keys, values, call.scaling)
+        want = exact_attention(call.query, keys, values, call.scaling, call.softcap)
         largest = values.abs().amax((2, 3)).repeat_interleave(want.shape[1] // values.shape[1], 1)  # [B, HQ]
         error = (call.out.double() - want).abs() / largest[:, :, None, None]
         # An output that is not a number is as wrong as can be.

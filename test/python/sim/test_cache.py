@@ -146,30 +146,43 @@ def test_without_quantization_it_generates_what_the_stock_cache_generates(make_m
     assert torch.equal(got, want)
 
 
-def test_a_padded_batch_generates_what_its_rows_generate_alone(make_model):
-    model = make_model(attention="eager")
+@pytest.mark.parametrize("is_told", [True, False], ids=["installed", "mask-given"])
+@pytest.mark.parametrize("attention", ["eager", "kitty"])
+def test_a_padded_batch_generates_what_its_rows_generate_alone(make_model, attention, is_told):
+    model = make_model(attention=attention)
     prompts = [torch.randint(3, 96, (n,), generator=torch.Generator().manual_seed(n)) for n in (170, 300)]
     ids = torch.zeros(2, 300, dtype=torch.long)
     for row, prompt in enumerate(prompts):
         ids[row, 300 - len(prompt) :] = prompt
     mask = (ids != 0).long()
     options = {"max_new_tokens": 8, "do_sample": False}
-    cache = SimulatedCache(model.config, PRESETS["kitty-pro"], mask=mask)
+    if attention != "kitty" and not is_told:
+        kitty_kv.uninstall()
+    cache = SimulatedCache(model.config, PRESETS["kitty-pro"], mask=None if is_told else mask)
     got = model.generate(ids, attention_mask=mask, past_key_values=cache, **options)[:, 300:]
+    assert cache.lengths == [177, 307]  # the last token is never fed
     for row, prompt in enumerate(prompts):
         alone = SimulatedCache(model.config, PRESETS["kitty-pro"])
         want = model.generate(prompt[None], past_key_values=alone, **options)[0, len(prompt) :]
         assert torch.equal(got[row], want)
 
 
-def test_a_padded_batch_without_its_mask_is_refused(make_model):
+def test_a_padded_batch_that_nobody_tells_of_is_refused(make_model):
     model = make_model(attention="sdpa")
+    kitty_kv.uninstall()
     ids = torch.randint(3, 96, (2, 20))
     mask = torch.ones_like(ids)
     mask[0, :5] = 0
     cache = SimulatedCache(model.config, PRESETS["kitty"])
     with pytest.raises(CacheError, match="mask=attention_mask"):
         model.generate(ids, attention_mask=mask, past_key_values=cache, max_new_tokens=2)
+
+
+def test_a_mask_that_does_not_say_what_is_padding_is_refused(make_model):
+    model = make_model(attention="sdpa")
+    mask = torch.ones(1, 1, 4, 4, dtype=torch.bool).tril()
+    with pytest.raises(UnsupportedError, match="4-D attention mask"):
+        model(torch.ones(1, 4, dtype=torch.long), mask, past_key_values=SimulatedCache(model.config, PRESETS["kitty"]))
 
 
 def test_beam_search_and_row_selection_move_rows(make_model):

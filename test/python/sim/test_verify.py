@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from kitty_kv import PRESETS, KittyCache, KittyConfig
 from kitty_kv.sim.attention import exact_attention
@@ -31,6 +32,25 @@ def test_the_reference_implementation_is_the_simulated_cache_too(make_model):
     model = make_model(num_hidden_layers=1, dtype=torch.bfloat16)
     config = KittyConfig(preset="kitty", selection="variance", page_size=64, sink_tokens=5)
     assert verify(model, windows(1, 300), KittyCache.for_model(model, config=config, impl="reference")).is_equal
+
+
+def test_soft_caps_and_sliding_layers_are_verified_too(installed):
+    config = Gemma2Config(
+        vocab_size=96,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        sliding_window=64,
+        attn_logit_softcapping=0.5,
+    )
+    torch.manual_seed(0)
+    model = Gemma2ForCausalLM._from_config(config, attn_implementation="kitty").eval()
+    found = verify(model, windows(2, 440), KittyCache.for_model(model, preset="kitty-pro"))
+    assert found.is_equal, found.differences
+    assert [error > 0 for error in found.attention_errors] == [kind == "full_attention" for kind in config.layer_types]
 
 
 def test_one_flipped_bit_of_a_packed_page_is_found_where_it_lies(make_model):
