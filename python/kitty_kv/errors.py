@@ -41,3 +41,9 @@ class CacheError(KittyKvError, RuntimeError):
     """A cache was used in a way that its contents do not allow."""
 
     default_code = "cache_error"
+
+
+class CacheOutOfMemoryError(CacheError):
+    """There is no memory for more tokens; the cache holds what it held, and goes on when some is free."""
+
+    default_code = "cache_out_of_memory"

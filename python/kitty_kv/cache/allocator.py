@@ -18,6 +18,11 @@ class IdAllocator:
         return len(self._references)
 
     @property
+    def free(self) -> int:
+        """How many ids below ``capacity`` nobody holds."""
+        return len(self._free)
+
+    @property
     def in_use(self) -> int:
         return len(self._references) - len(self._free)
 
@@ -44,3 +49,14 @@ class IdAllocator:
             self._references[held] -= 1
             if not self._references[held]:
                 self._free.append(held)
+
+    def in_use_ids(self) -> list[int]:
+        """Ascending."""
+        return [number for number, references in enumerate(self._references) if references]
+
+    def renumber(self) -> dict[int, int]:
+        """Makes the ids in use 0, 1, 2 ..., in their order, and forgets the free ones: new number by old."""
+        old = self.in_use_ids()
+        self._references = [self._references[number] for number in old]
+        self._free.clear()
+        return {number: new for new, number in enumerate(old)}

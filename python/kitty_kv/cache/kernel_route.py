@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,8 @@ from .step import Group, Step
 from .views import layer_of, rows_of
 
 if TYPE_CHECKING:
-    from .paged_cache import PagedCache, Place
+    from .paged_cache import PagedCache
+    from .store import Place
 
 
 class KernelRoute:
@@ -28,8 +30,12 @@ class KernelRoute:
     attends_cache = True
 
     def __init__(self, cache: PagedCache, impl: str) -> None:
-        self._cache = cache
+        self._cache: PagedCache = weakref.proxy(cache)  # so that a cache nobody refers to is gone at once
         self.impl = impl
+
+    def of(self, cache: PagedCache) -> KernelRoute:
+        """The same for another cache."""
+        return KernelRoute(cache, self.impl)
 
     def history(self, place: Place, group: Group, dtype: torch.dtype, room: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The group's cached tokens, dequantized, with ``room`` for more: keys and values ``[R, HKV, past + room, D]``."""

@@ -15,7 +15,8 @@ from .views import layer_of
 
 if TYPE_CHECKING:
     from ..config import KittyConfig
-    from .paged_cache import PagedCache, Place
+    from .paged_cache import PagedCache
+    from .store import Place
 
 
 class KittyLayer:
@@ -156,7 +157,8 @@ class KittyLayer:
                         layer_of(views.now, place.index),
                         to_device(step.due[kind], place.storage.device),
                         kind=kind,
-                        new=new,
+                        # The codec computes in float32.
+                        new=new.float() if new.dtype == torch.float64 else new,
                         first_new=views.first_new,
                         starts=views.starts,
                         selection=self.config.selection,

@@ -34,7 +34,9 @@ def cache_memory(cache: PagedCache) -> CacheMemory:
     packed = full_precision = dense = 0
     if cache.layout is not None:
         layers, layout = len(cache.layers), cache.layout
-        page_bytes = cache.key_ids.in_use * layout.key_bytes + cache.value_ids.in_use * layout.value_bytes
+        key_pages = {page for row in cache.rows for page in row.keys.pages}
+        value_pages = {page for row in cache.rows for page in row.values.pages}
+        page_bytes = len(key_pages) * layout.key_bytes + len(value_pages) * layout.value_bytes
         packed = layers * cache.kv_heads * page_bytes
         token_elements = layers * cache.kv_heads * layout.head_dim
         full_precision = token_elements * _block_tokens(cache) * cache.dtype.itemsize

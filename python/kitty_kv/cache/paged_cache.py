@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 
 from kitty_kernels.pack.api import PageLayout, flush_layers
 
 from ..config import KittyConfig
-from ..errors import CacheError, ConfigError, UnsupportedError
+from ..errors import CacheError, CacheOutOfMemoryError, ConfigError, UnsupportedError
 from ..quant import check_packable
-from .allocator import IdAllocator
 from .crop import crop_row, unpack
 from .geometry import geometries
 from .implementation import check_implementation, resolve
 from .kernel_route import KernelRoute
 from .layer import KittyLayer
+from .layer_list import LayerList
 from .plain_route import PlainRoute
 from .row import Row
 from .spans import Spans
-from .step import PageCounts, RowStep, Step, close_step, open_step
+from .step import PageCounts, RowStep, Step, close_step, open_step, plan_later, plan_step
 from .storage import Storage, to_device
+from .store import PageStore, Place
 from .views import Tables, Views, build_views, upload_tables
-
-
-class Place(NamedTuple):
-    """Where a layer lies."""
-
-    storage: Storage
-    index: int
 
 
 class PagedCache:
@@ -44,31 +38,64 @@ class PagedCache:
         config: what is quantized, and how.
         layers: how many attention layers there are.
         impl: ``auto``, ``reference`` or ``triton``; see ``implementation.py``.
+        max_bytes: most bytes that this cache and its forks may allocate together; None for no limit.
+
+    Raises:
+        ConfigError: ``impl`` or ``max_bytes`` is wrong.
     """
 
-    def __init__(self, config: KittyConfig, layers: int, impl: str = "auto") -> None:
+    def __init__(self, config: KittyConfig, layers: int, impl: str = "auto", max_bytes: int | None = None) -> None:
         check_implementation(impl)
+        if max_bytes is not None and (isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 0):
+            raise ConfigError(
+                f"Cannot build the cache: max_bytes must be a number of bytes or None, got {max_bytes!r}."
+            )
         self.config = config
         self.impl = impl
         self.geometry = geometries(config)
-        self.layers = [KittyLayer(self, index) for index in range(layers)]
-        self.reset()
+        self._layers = layers
+        self._made_layers: weakref.WeakValueDictionary[int, KittyLayer] = weakref.WeakValueDictionary()
+        self._begin(PageStore(layers, max_bytes))
+
+    @property
+    def layers(self) -> Sequence[KittyLayer]:
+        """What each attention layer holds."""
+        return LayerList(self, self._layers, self._made_layers)
 
     def reset(self) -> None:
-        """Forgets everything, the batch size included, and gives all memory back."""
-        self.rows: list[Row] = []
+        """Forgets everything, the batch size included, and gives all memory back that no fork uses."""
+        self.store.release(self.rows)
+        self._begin(PageStore(self._layers, self.store.max_bytes))
+
+    def fork(self) -> PagedCache:
+        """A cache with the same rows, which shares memory with this one until either grows, and lives as long as it likes.
+
+        Raises:
+            CacheError: a forward pass failed half-way.
+        """
+        self._check_idle("fork")
+        fork = PagedCache(self.config, self._layers, self.impl)
+        fork._begin(self.store, [row.copy() for row in self.rows])
+        self.store.hold(fork.rows)
+        fork.slots = self.slots
+        fork.route = self.route.of(fork) if self.route is not None else None
+        return fork
+
+    def __del__(self) -> None:
+        store = getattr(self, "store", None)  # none where the constructor raised
+        if store is not None and self.rows:
+            store.abandon(self.rows)
+
+    def _begin(self, store: PageStore, rows: Sequence[Row] = ()) -> None:
+        self.store = store
+        self.rows: list[Row] = list(rows)
         self.slots = 0  # positions that all layers have seen, padding included
         self.step: Step | None = None
-        self.key_ids, self.value_ids, self.block_ids = IdAllocator(), IdAllocator(), IdAllocator()
-        self.layout: PageLayout | None = None
         self.route: KernelRoute | PlainRoute | None = None
-        self._kv_heads = 0
-        self._dtype: torch.dtype | None = None
         self._has_failed = False
-        self._places: dict[int, Place] = {}
-        self._storages: dict[torch.device, Storage] = {}
         self._tables: dict[torch.device, Tables] = {}
-        self._views: dict[torch.device, Views] = {}
+        self._views: dict[torch.device, tuple[int, Views]] = {}  # behind the version of the storage that they show
+        store.users.add(self)
 
     @property
     def lengths(self) -> list[int]:
@@ -78,35 +105,47 @@ class PagedCache:
     @property
     def storages(self) -> list[Storage]:
         """One for each device."""
-        return list(self._storages.values())
+        return self.store.storages
+
+    @property
+    def layout(self) -> PageLayout | None:
+        """Of a page; None before the first tokens."""
+        return self.store.layout
 
     @property
     def kv_heads(self) -> int:
-        return self._kv_heads
+        return self.store.kv_heads
 
     @property
     def dtype(self) -> torch.dtype | None:
         """Of the blocks."""
-        return self._dtype
+        return self.store.dtype
 
     @property
     def bytes_allocated(self) -> int:
-        """Bytes of all pools, free pages and blocks included."""
-        return sum(storage.bytes_allocated for storage in self.storages)
+        """Bytes of all pools, free pages and blocks and those of forks included."""
+        return self.store.bytes_allocated
 
     def place(self, layer: int) -> Place:
         """Where a layer that holds tokens lies."""
-        return self._places[layer]
+        return self.store.place(layer)
 
     def views(self, storage: Storage) -> Views:
         """Views and counters of the current pass on a device, or of the rows as they are between passes."""
         device = storage.device
-        if device not in self._views:
+        version, views = self._views.get(device, (None, None))
+        if version != storage.version:
             if device not in self._tables:
                 self._tables[device] = upload_tables(self.rows, self.geometry, device)
             rows = self.step.rows if self.step is not None else [_at_rest(row) for row in self.rows]
-            self._views[device] = build_views(storage, self._tables[device], self.geometry[0].sink_tokens, rows)
-        return self._views[device]
+            views = build_views(storage, self._tables[device], self.geometry[0].sink_tokens, rows)
+            self._views[device] = storage.version, views
+        return views
+
+    def forget_tables(self) -> None:
+        """The ids in ``rows`` have changed."""
+        self._tables.clear()
+        self._views.clear()
 
     def is_updated(self, layer: int) -> bool:
         """Whether a layer has taken the tokens of the pass that has begun."""
@@ -130,22 +169,24 @@ class PagedCache:
 
         Raises:
             CacheError: the batch size differs from the cached one, or an earlier pass failed half-way.
+            CacheOutOfMemoryError: there is no memory for the pass; raised before its first layer has changed anything.
             ConfigError, UnsupportedError: this cache cannot hold such keys.
         """
         self.check_whole(layer)
         self._check(layer, keys)
+        spans = self._make_room(layer, keys, real) if self.step is None else None
         try:
-            if self.step is None:
-                self._open(keys, real)
+            if spans is not None:
+                self._open(keys, real, spans)
             elif self.step.new_tokens != keys.shape[2] or not _is_same(self.step, real):
                 raise CacheError(
                     f"Cannot add tokens to layer {layer}: it gets other tokens than the layers before it, "
                     f"{keys.shape[2]} positions instead of {self.step.new_tokens} or another padding; reset() the cache."
                 )
-            self._settle(layer, keys.device)
+            self.store.settle(layer, keys.device)
             yield self.step
             self.step.done.add(layer)
-            if len(self.step.done) == len(self.layers):
+            if len(self.step.done) == self._layers:
                 self._close()
         except BaseException:
             self._has_failed = True
@@ -158,15 +199,11 @@ class PagedCache:
             CacheError: a forward pass failed half-way.
         """
         self._check_idle("select rows of")
-        old, self.rows = self.rows, [self.rows[index].copy() for index in indices]
-        for rows, change in ((self.rows, IdAllocator.retain), (old, IdAllocator.release)):
-            for row in rows:
-                change(self.key_ids, row.keys.pages)
-                change(self.value_ids, row.values.pages)
-                change(self.block_ids, row.keys.held_blocks())
-                change(self.block_ids, row.values.held_blocks())
-        self._tables.clear()
-        self._views.clear()
+        rows = [self.rows[index].copy() for index in indices]
+        self.store.hold(rows)
+        self.store.release(self.rows)
+        self.rows = rows
+        self.forget_tables()
 
     def crop(self, lengths: Sequence[int], slots: int | None = None) -> None:
         """Takes tokens back, so that row b holds its first ``lengths[b]`` real tokens.
@@ -192,18 +229,17 @@ class PagedCache:
             )
         lost = max((old - new for new, old in zip(lengths, held, strict=True)), default=0)
         self.slots = self.slots - lost if slots is None else slots
-        page_ids, copies, unpackings = (self.key_ids, self.value_ids), [], []
+        copies, unpackings = [], []
         for row, length in zip(self.rows, lengths, strict=True):
             if length < row.length:
-                cropped = crop_row(row, length, self.geometry, page_ids, self.block_ids)
+                cropped = crop_row(row, length, self.geometry, self.store.page_ids, self.store.block_ids)
                 copies += cropped.copies
                 unpackings += cropped.unpackings
+        self.store.follow()
         for storage in self.storages:
-            self._make_room(storage)
             storage.copy_blocks(copies)
             unpack(storage, unpackings, self.route.impl)
-        self._tables.clear()
-        self._views.clear()
+        self.forget_tables()
 
     def _check_idle(self, action: str) -> None:
         if self.step is not None or self._has_failed:
@@ -212,10 +248,12 @@ class PagedCache:
     def _check(self, layer: int, keys: torch.Tensor) -> None:
         """Learns shapes from the first tokens and holds later ones to them."""
         batch, kv_heads, _, head_dim = keys.shape
-        if self.layout is None:
+        store = self.store
+        if self.route is None:
             self._learn(batch, kv_heads, head_dim, keys)
-        held = (len(self.rows), self._kv_heads, self.layout.head_dim)
-        if batch == held[0] and layer not in self._places and (kv_heads, head_dim) != held[1:]:
+        held = (len(self.rows), store.kv_heads, store.layout.head_dim)
+        place = store.place(layer)
+        if batch == held[0] and place is None and (kv_heads, head_dim) != held[1:]:
             raise UnsupportedError(
                 f"Cannot cache layer {layer}: it has {kv_heads} KV heads x {head_dim} channels, the layers before it "
                 f"{held[1]} x {held[2]}; this version holds layers of one shape, use DynamicCache for this model."
@@ -226,7 +264,6 @@ class PagedCache:
                 f"channels, got {batch} rows of {kv_heads} x {head_dim}; use one cache per batch "
                 "and model, or reset() it."
             )
-        place = self._places.get(layer)
         if place is not None and keys.device != place.storage.device:
             raise ConfigError(
                 f"Cannot add tokens to this cache: it lies on {place.storage.device}, they on {keys.device}."
@@ -238,19 +275,33 @@ class PagedCache:
         dtype = torch.float16 if quantizes and keys.dtype.itemsize > 2 else keys.dtype
         layout = PageLayout(head_dim, self.config.boosted_channels(head_dim), self.config.page_size)
         self.route = resolve(self, keys.dtype, layout, keys.device)
-        self.layout, self._kv_heads, self._dtype = layout, kv_heads, dtype
+        if self.store.layout is None:
+            self.store.learn(layout, kv_heads, dtype)
         self.rows = [Row() for _ in range(batch)]
 
-    def _open(self, keys: torch.Tensor, real: torch.Tensor | None) -> None:
+    def _make_room(self, layer: int, keys: torch.Tensor, real: torch.Tensor | None) -> Spans:
+        """Where the pass's real tokens are, once there is room for them; forgets the batch that could not even begin."""
         spans = Spans.whole(len(self.rows), keys.shape[2]) if real is None else Spans.of(real)
+        store, counts = self.store, spans.counts
+        try:
+            store.collect()
+            store.settle(layer, keys.device)
+            new = plan_step(self.rows, self.geometry, store.block_ids, counts)
+            store.reserve(new, lambda: plan_later(self.rows, self.geometry, counts))
+        except CacheOutOfMemoryError:
+            if not self.slots:
+                self.rows, self.route = [], None
+            raise
+        return spans
+
+    def _open(self, keys: torch.Tensor, real: torch.Tensor | None, spans: Spans) -> None:
         step = Step(keys.shape[2], real, spans)
-        open_step(self.rows, self.geometry, (self.key_ids, self.value_ids), self.block_ids, step)
+        open_step(self.rows, self.geometry, self.store.page_ids, self.store.block_ids, step)
         self.step = step
         self._views.clear()
         if step.is_table_changed:
             self._tables.clear()
         for storage in self.storages:
-            self._make_room(storage)
             storage.copy_blocks(step.copies)
 
     def _close(self) -> None:
@@ -261,35 +312,9 @@ class PagedCache:
                     options = {"selection": self.config.selection, "seed": self.config.seed, "impl": self.route.impl}
                     now = self.views(storage).now
                     flush_layers(now, to_device(jobs, storage.device), kind=kind, **options)
-        close_step(self.rows, self.geometry, self.block_ids, step)
+        close_step(self.rows, self.geometry, self.store.block_ids, step)
         self.slots += step.new_tokens
         self.step = None
-
-    def _settle(self, layer: int, device: torch.device) -> None:
-        """Finds a place for a layer when its first tokens arrive."""
-        if layer in self._places:
-            return
-        storage = self._storages.get(device)
-        if storage is None:
-            for other in self.storages:
-                other.resize(self._count(other))
-            # Layers mostly follow each other on one device, so it makes room for all that are left.
-            left = len(self.layers) - len(self._places)
-            storage = Storage(left, self.layout, self._kv_heads, self._dtype, device)
-            self._make_room(storage)
-            self._storages[device] = storage
-            self._views.clear()
-        index = self._count(storage)
-        if index == storage.layers:
-            storage.resize(index + 1)
-            self._views.clear()
-        self._places[layer] = Place(storage, index)
-
-    def _count(self, storage: Storage) -> int:
-        return sum(place.storage is storage for place in self._places.values())
-
-    def _make_room(self, storage: Storage) -> None:
-        storage.make_room(self.key_ids.capacity, self.value_ids.capacity, self.block_ids.capacity)
 
 
 def _is_same(step: Step, real: torch.Tensor | None) -> bool:

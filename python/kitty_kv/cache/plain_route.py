@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,8 @@ from .plain_index import ReadIndex, WriteIndex, read, read_index, write, write_i
 from .step import Group, Step
 
 if TYPE_CHECKING:
-    from .paged_cache import PagedCache, Place
+    from .paged_cache import PagedCache
+    from .store import Place
 
 
 class PlainRoute:
@@ -26,10 +28,14 @@ class PlainRoute:
     impl = "reference"  # of the codec
 
     def __init__(self, cache: PagedCache) -> None:
-        self._cache = cache
+        self._cache: PagedCache = weakref.proxy(cache)  # so that a cache nobody refers to is gone at once
         self._step: Step | None = None
         self._reads: dict[tuple[torch.device, int], tuple[ReadIndex, ReadIndex]] = {}
         self._writes: dict[tuple[torch.device, int], tuple[WriteIndex, WriteIndex]] = {}
+
+    def of(self, cache: PagedCache) -> PlainRoute:
+        """The same for another cache."""
+        return PlainRoute(cache)
 
     def history(self, place: Place, group: Group, dtype: torch.dtype, room: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The group's cached tokens, dequantized, with ``room`` for more: keys and values ``[R, HKV, past + room, D]``."""

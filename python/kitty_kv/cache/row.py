@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 from .allocator import IdAllocator
 
@@ -52,6 +52,11 @@ class Side:
             changed.append(slot)
         return changed, copies
 
+    def renumber(self, pages: Mapping[int, int], blocks: Mapping[int, int]) -> None:
+        """Takes the new ids of pages and blocks by their old ones."""
+        self.pages = [pages[page] for page in self.pages]
+        self.blocks = [block if block == NO_BLOCK else blocks[block] for block in self.blocks]
+
     def copy(self) -> Side:
         return Side(list(self.pages), list(self.blocks), self.undo_pages)
 
@@ -63,6 +68,11 @@ class Row:
     keys: Side = dataclasses.field(default_factory=Side)
     values: Side = dataclasses.field(default_factory=Side)
     length: int = 0
+
+    def renumber(self, keys: Mapping[int, int], values: Mapping[int, int], blocks: Mapping[int, int]) -> None:
+        """Takes the new ids of key pages, value pages and blocks by their old ones."""
+        self.keys.renumber(keys, blocks)
+        self.values.renumber(values, blocks)
 
     def copy(self) -> Row:
         return Row(self.keys.copy(), self.values.copy(), self.length)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 
 from .allocator import IdAllocator
-from .geometry import SHORT_CALL, Geometry
-from .row import Row, Side
+from .geometry import SHORT_CALL, UNDO_TOKENS, Geometry
+from .row import NO_BLOCK, Row, Side
 from .spans import Spans
+from .storage import Counts
 
 
 class PageCounts(NamedTuple):
@@ -90,22 +91,62 @@ class Step:
         return self.new_tokens <= SHORT_CALL and all(group.step.is_short for group in self.groups)
 
 
+def plan_step(
+    rows: Sequence[Row], geometry: tuple[Geometry, Geometry], block_ids: IdAllocator, counts: Sequence[int]
+) -> Counts:
+    """How many new pages and blocks ``counts`` tokens need; of blocks that rows share perhaps a few fewer."""
+    pages, blocks = [0, 0], 0
+    for row, count in zip(rows, counts, strict=True):
+        length = row.length + count
+        for kind, (side, shape) in enumerate(zip((row.keys, row.values), geometry, strict=True)):
+            if not count:
+                continue
+            pages[kind] += shape.pages(length) - len(side.pages)
+            freed = set()
+            if side.undo_pages:
+                freed = set(range(len(side.blocks))) - set(shape.slots_in_use(row.length, len(side.pages)))
+                held = (side.blocks[slot] for slot in freed)
+                blocks -= sum(block != NO_BLOCK and not block_ids.is_shared(block) for block in held)
+            for slot in _written(shape, row.length, length, shape.pages_at_once(row.length, length)):
+                held = NO_BLOCK if slot in freed else side.block(slot)
+                blocks += held == NO_BLOCK or block_ids.is_shared(held)
+    return Counts(*pages, max(blocks, 0))
+
+
+def plan_later(rows: Sequence[Row], geometry: tuple[Geometry, Geometry], counts: Sequence[int]) -> Counts:
+    """How many new pages and blocks the rows need if they go on as long as ``counts`` lets one expect.
+
+    Pools are copied when they grow. One that grows for all of the next ``UNDO_TOKENS`` tokens is copied rarely, and holds at
+    most a page a row that is not needed yet; after a prompt nothing is known of the tokens that follow.
+    """
+    pages, blocks = [0, 0], 0
+    for row, count in zip(rows, counts, strict=True):
+        ahead = UNDO_TOKENS if 0 < count <= UNDO_TOKENS else 0
+        length = row.length + count + ahead
+        for kind, (side, shape) in enumerate(zip((row.keys, row.values), geometry, strict=True)):
+            pages[kind] += shape.pages(length) - len(side.pages)
+            used = sum(1 for _ in shape.slots_in_use(length, shape.pages(length)))
+            blocks += used - sum(1 for _ in side.held_blocks())
+    return Counts(*pages, max(blocks, 0))
+
+
 def open_step(
-    rows: list[Row],
+    rows: Sequence[Row],
     geometry: tuple[Geometry, Geometry],
     page_ids: tuple[IdAllocator, IdAllocator],
     block_ids: IdAllocator,
     step: Step,
 ) -> None:
     """Gives every row the pages and blocks that its new tokens need; ``geometry`` and ``page_ids`` of keys and values."""
-    for index, row in enumerate(rows):
-        count = step.spans.counts[index]
-        is_short = not count or (row.length > 0 and count <= SHORT_CALL)
-        counts = []
-        for kind, side, shape, ids in zip(("keys", "values"), (row.keys, row.values), geometry, page_ids, strict=True):
-            if count:
+    # All that is freed is free before anything is allocated, as ``plan_step`` counts.
+    for row, count in zip(rows, step.spans.counts, strict=True):
+        if count:
+            for side, shape in zip((row.keys, row.values), geometry, strict=True):
                 _forget_undo(side, shape, block_ids, row.length)
-            length = row.length + count
+    for index, (row, count) in enumerate(zip(rows, step.spans.counts, strict=True)):
+        is_short = not count or (row.length > 0 and count <= SHORT_CALL)
+        length, counts = row.length + count, []
+        for kind, side, shape, ids in zip(("keys", "values"), (row.keys, row.values), geometry, page_ids, strict=True):
             before, now, after = len(side.pages), shape.pages_at_once(row.length, length), shape.pages(length)
             for page in range(before, after):
                 side.pages.append(ids.allocate())
@@ -117,7 +158,7 @@ def open_step(
             step.is_table_changed |= after > before or bool(changed)
             counts.append(PageCounts(before, now, after))
         step.rows.append(RowStep(row.length, step.spans.starts[index], count, is_short, *counts))
-        row.length += count
+        row.length = length
     step.groups = _groups(step)
 
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 
 from kitty_kernels.decode_attention.api import BLOCK
 from kitty_kernels.pack.api import PageLayout
 
-_GROWTH = 8  # a pool that is full grows by at least an eighth
+from ..errors import CacheOutOfMemoryError
+
+
+class Counts(NamedTuple):
+    """How many of each a layer has, or needs."""
+
+    key_pages: int
+    value_pages: int
+    blocks: int
 
 
 class Storage:
@@ -28,6 +38,7 @@ class Storage:
     ) -> None:
         self.device = device
         self.layout = layout
+        self.version = 0  # changes with the tensors below
         # Inference tensors could not be written outside inference mode later.
         with torch.inference_mode(False):
             bytes_like = {"dtype": torch.uint8, "device": device}
@@ -40,21 +51,56 @@ class Storage:
         return self.blocks.shape[0]
 
     @property
+    def counts(self) -> Counts:
+        """Room for so many pages and blocks a layer."""
+        return Counts(self.key_pages.shape[1], self.value_pages.shape[1], self.blocks.shape[1])
+
+    @property
     def bytes_allocated(self) -> int:
         """Bytes of all pools, free pages and blocks included."""
         return sum(pool.nbytes for pool in (self.key_pages, self.value_pages, self.blocks))
 
-    def resize(self, layers: int) -> None:
-        """Holds ``layers`` layers from now on, the first of which are those held before."""
-        self.key_pages, self.value_pages, self.blocks = (
-            _resized(pool, layers, pool.shape[1]) for pool in (self.key_pages, self.value_pages, self.blocks)
-        )
+    def bytes_for(self, counts: Counts) -> int:
+        """Bytes of pools with room for so many."""
+        pools = (self.key_pages, self.value_pages, self.blocks)
+        sizes = (pool.shape[0] * pool.shape[2:].numel() * pool.itemsize for pool in pools)
+        return sum(size * count for size, count in zip(sizes, counts, strict=True))
 
-    def make_room(self, key_pages: int, value_pages: int, blocks: int) -> None:
-        """Grows the pools to hold at least so many pages and blocks a layer."""
-        self.key_pages = _grown(self.key_pages, key_pages)
-        self.value_pages = _grown(self.value_pages, value_pages)
-        self.blocks = _grown(self.blocks, blocks)
+    def resize(self, layers: int) -> None:
+        """Holds ``layers`` layers from now on, the first of which are those held before.
+
+        Raises:
+            CacheOutOfMemoryError: the device has no such memory.
+        """
+        pools = (self.key_pages, self.value_pages, self.blocks)
+        self.replace(*(_resized(pool, layers, pool.shape[1]) for pool in pools))
+
+    def make_room(self, counts: Counts) -> None:
+        """Grows the pools to hold at least so many pages and blocks a layer.
+
+        Raises:
+            CacheOutOfMemoryError: the device has no such memory; nothing that the pools hold is lost.
+        """
+        for name, count in zip(("key_pages", "value_pages", "blocks"), counts, strict=True):
+            pool = getattr(self, name)
+            if pool.shape[1] < count:
+                setattr(self, name, _resized(pool, pool.shape[0], count))
+                self.version += 1
+
+    def compacted(self, kept: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Copies of the pools that hold only these ids of key pages, value pages and blocks, in this order.
+
+        Raises:
+            CacheOutOfMemoryError: the device has no memory for the copies.
+        """
+        pools = (self.key_pages, self.value_pages, self.blocks)
+        with torch.inference_mode(False), torch.no_grad(), _saying(f"compact the cache on {self.device}"):
+            return [pool.index_select(1, to_device(ids, self.device)) for pool, ids in zip(pools, kept, strict=True)]
+
+    def replace(self, key_pages: torch.Tensor, value_pages: torch.Tensor, blocks: torch.Tensor) -> None:
+        """Takes other pools."""
+        self.key_pages, self.value_pages, self.blocks = key_pages, value_pages, blocks
+        self.version += 1
 
     def copy_blocks(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Copies blocks (from, to) in all layers."""
@@ -71,14 +117,23 @@ def to_device(numbers: Sequence[int] | Sequence[Sequence[int]], device: torch.de
     return torch.tensor(numbers, dtype=torch.int32, pin_memory=True).to(device, non_blocking=True)
 
 
-def _grown(pool: torch.Tensor, needed: int) -> torch.Tensor:
-    held = pool.shape[1]
-    return pool if needed <= held else _resized(pool, pool.shape[0], max(needed, held + held // _GROWTH))
-
-
 def _resized(pool: torch.Tensor, layers: int, count: int) -> torch.Tensor:
+    shape = torch.Size((layers, count, *pool.shape[2:]))
     with torch.inference_mode(False), torch.no_grad():
-        out = pool.new_zeros(layers, count, *pool.shape[2:])
+        with _saying(f"grow a pool of the cache on {pool.device} to {pool.itemsize * shape.numel():,} bytes"):
+            out = pool.new_zeros(shape)
         kept_layers, kept = min(layers, pool.shape[0]), min(count, pool.shape[1])
         out[:kept_layers, :kept] = pool[:kept_layers, :kept]
     return out
+
+
+@contextlib.contextmanager
+def _saying(action: str) -> Iterator[None]:
+    try:
+        yield
+    # The CPU's allocator raises RuntimeError itself, a GPU's the subclass OutOfMemoryError.
+    except (MemoryError, RuntimeError) as error:
+        raise CacheOutOfMemoryError(
+            f"Cannot {action}: the device has no such memory left; crop or drop rows, free other memory, or use "
+            "fewer tokens."
+        ) from error

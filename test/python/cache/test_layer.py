@@ -150,9 +150,9 @@ def test_selected_rows_share_pages_and_released_pages_are_reused(impl):
     cache = PagedCache(config, 1, impl)
     layer = cache.layers[0]
     layer.append(k, v)
-    before, pages_before, blocks_before = layer.dequantize(), cache.key_ids.in_use, cache.block_ids.in_use
+    before, pages_before, blocks_before = layer.dequantize(), cache.store.key_ids.in_use, cache.store.block_ids.in_use
     cache.select_rows([1, 1, 0])
-    assert (cache.key_ids.in_use, cache.block_ids.in_use) == (pages_before, blocks_before)
+    assert (cache.store.key_ids.in_use, cache.store.block_ids.in_use) == (pages_before, blocks_before)
     assert torch.equal(layer.dequantize()[0], before[0][[1, 1, 0]])
     layer.append(*tokens(140, seed=3, rows=3))
     assert torch.equal(layer.dequantize()[0][:, :, :416], before[0][[1, 1, 0]][:, :, :416])

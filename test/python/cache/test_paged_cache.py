@@ -134,9 +134,9 @@ def check_layer(cache: PagedCache, layer: int, rows: list[PlainRow]) -> None:
 def check_references(cache: PagedCache) -> None:
     """Every page and block is held exactly by the rows that refer to it."""
     for ids, held in (
-        (cache.key_ids, [row.keys.pages for row in cache.rows]),
-        (cache.value_ids, [row.values.pages for row in cache.rows]),
-        (cache.block_ids, [[*row.keys.held_blocks(), *row.values.held_blocks()] for row in cache.rows]),
+        (cache.store.key_ids, [row.keys.pages for row in cache.rows]),
+        (cache.store.value_ids, [row.values.pages for row in cache.rows]),
+        (cache.store.block_ids, [[*row.keys.held_blocks(), *row.values.held_blocks()] for row in cache.rows]),
     ):
         assert ids.in_use == len({id_ for row in held for id_ in row})
 

@@ -1,0 +1,194 @@
+"""What a cache and its forks share: pages and blocks, who holds them, and how much memory they may take."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+
+import torch
+
+from kitty_kernels.pack.api import PageLayout
+
+from ..errors import CacheOutOfMemoryError
+from .allocator import IdAllocator
+from .row import Row
+from .storage import Counts, Storage
+
+
+class Place(NamedTuple):
+    """Where a layer lies."""
+
+    storage: Storage
+    index: int
+
+
+class User(Protocol):
+    """A cache whose rows refer to the store."""
+
+    rows: list[Row]
+
+    def forget_tables(self) -> None:
+        """The ids in ``rows`` have changed."""
+        ...
+
+
+class PageStore:
+    """Pools of all devices, with one set of ids; the rows of its users hold references to these.
+
+    Args:
+        layers: how many attention layers there are.
+        max_bytes: the pools stay below, or None. While a pool grows, the device holds it twice.
+    """
+
+    def __init__(self, layers: int, max_bytes: int | None = None) -> None:
+        self.max_bytes = max_bytes
+        self.key_ids, self.value_ids, self.block_ids = IdAllocator(), IdAllocator(), IdAllocator()
+        self.layout: PageLayout | None = None
+        self.kv_heads = 0
+        self.dtype: torch.dtype | None = None  # of the blocks
+        self.users: weakref.WeakSet[User] = weakref.WeakSet()
+        self._layers = layers
+        self._places: dict[int, Place] = {}
+        self._storages: dict[torch.device, Storage] = {}
+        self._abandoned: deque[list[Row]] = deque()
+
+    @property
+    def page_ids(self) -> tuple[IdAllocator, IdAllocator]:
+        """Of keys and of values."""
+        return self.key_ids, self.value_ids
+
+    @property
+    def storages(self) -> list[Storage]:
+        """One for each device."""
+        return list(self._storages.values())
+
+    @property
+    def bytes_allocated(self) -> int:
+        """Bytes of all pools, free pages and blocks included."""
+        return sum(storage.bytes_allocated for storage in self.storages)
+
+    def learn(self, layout: PageLayout, kv_heads: int, dtype: torch.dtype) -> None:
+        """Takes the shapes of what will be stored."""
+        self.layout, self.kv_heads, self.dtype = layout, kv_heads, dtype
+
+    def place(self, layer: int) -> Place | None:
+        """Where a layer lies; None before its first tokens."""
+        return self._places.get(layer)
+
+    def settle(self, layer: int, device: torch.device) -> None:
+        """Finds a place for a layer when its first tokens arrive.
+
+        Raises:
+            CacheOutOfMemoryError: there is no memory for it.
+        """
+        if layer in self._places:
+            return
+        storage = self._storages.get(device)
+        if storage is None:
+            for other in self.storages:
+                other.resize(self._count(other))
+            # Layers mostly follow each other on one device, so it makes room for all that are left.
+            left = self._layers - len(self._places)
+            storage = Storage(left, self.layout, self.kv_heads, self.dtype, device)
+            storage.make_room(Counts(*(ids.capacity for ids in self._all_ids)))
+            self._storages[device] = storage
+        index = self._count(storage)
+        if index == storage.layers:
+            storage.resize(index + 1)
+        self._places[layer] = Place(storage, index)
+
+    def hold(self, rows: Iterable[Row]) -> None:
+        """Adds a reference to all that ``rows`` refer to."""
+        self._change(rows, IdAllocator.retain)
+
+    def release(self, rows: Iterable[Row]) -> None:
+        """Drops a reference to all that ``rows`` refer to."""
+        self._change(rows, IdAllocator.release)
+
+    def abandon(self, rows: list[Row]) -> None:
+        """As ``release``, but later: garbage may be collected at any moment, on any thread."""
+        self._abandoned.append(rows)
+
+    def collect(self) -> None:
+        """Releases what was abandoned."""
+        while self._abandoned:
+            self.release(self._abandoned.popleft())
+
+    def reserve(self, new: Counts, later: Callable[[], Counts]) -> None:
+        """Makes room for new pages and blocks, which then can be allocated without fail.
+
+        Args:
+            new: how many.
+            later: gives how many will be wanted soon; a pool that must grow takes them in where ``max_bytes`` lets it.
+
+        Raises:
+            CacheOutOfMemoryError: there is no memory for them; what the cache holds has not changed.
+        """
+        if self._is_room(new):
+            return
+        if self._bytes(new) > self._limit:
+            # What lies free in one pool may be what another lacks.
+            self._compact()
+        if self._bytes(new) > self._limit:
+            raise CacheOutOfMemoryError(
+                f"Cannot add tokens to this cache: it would need {self._bytes(new):,} bytes and holds "
+                f"{self.bytes_allocated:,}, max_bytes is {self.max_bytes:,}; crop or drop rows, or raise max_bytes.",
+                details={"neededBytes": self._bytes(new), "maxBytes": self.max_bytes},
+            )
+        roomy = Counts(*map(max, new, later()))
+        target = roomy if self._bytes(roomy) <= self._limit else new
+        for storage in self.storages:
+            storage.make_room(self._room(storage, new, target))
+
+    def follow(self) -> None:
+        """Makes room for the ids that are in use already, whatever ``max_bytes`` says."""
+        for storage in self.storages:
+            storage.make_room(Counts(*(ids.capacity for ids in self._all_ids)))
+
+    @property
+    def _limit(self) -> float:
+        return math.inf if self.max_bytes is None else self.max_bytes
+
+    def _is_room(self, new: Counts) -> bool:
+        return all(self._room(storage, new, new) == storage.counts for storage in self.storages)
+
+    def _bytes(self, new: Counts) -> int:
+        """Of pools that have grown for ``new``."""
+        return sum(storage.bytes_for(self._room(storage, new, new)) for storage in self.storages)
+
+    def _room(self, storage: Storage, new: Counts, target: Counts) -> Counts:
+        """Room for ``target`` in the pools that have none for ``new``, the others as they are."""
+        room = []
+        for ids, held, least, wanted in zip(self._all_ids, storage.counts, new, target, strict=True):
+            is_full = ids.capacity + max(0, least - ids.free) > held
+            room.append(ids.capacity + max(0, wanted - ids.free) if is_full else held)
+        return Counts(*room)
+
+    def _compact(self) -> None:
+        """Gives back what is free, also between what is not."""
+        kept = [ids.in_use_ids() for ids in self._all_ids]
+        pools = [storage.compacted(kept) for storage in self.storages]
+        for storage, compacted in zip(self.storages, pools, strict=True):
+            storage.replace(*compacted)
+        keys, values, blocks = (ids.renumber() for ids in self._all_ids)
+        for user in self.users:
+            for row in user.rows:
+                row.renumber(keys, values, blocks)
+            user.forget_tables()
+
+    @property
+    def _all_ids(self) -> tuple[IdAllocator, IdAllocator, IdAllocator]:
+        return self.key_ids, self.value_ids, self.block_ids
+
+    def _count(self, storage: Storage) -> int:
+        return sum(place.storage is storage for place in self._places.values())
+
+    def _change(self, rows: Iterable[Row], change: Callable[[IdAllocator, Iterable[int]], None]) -> None:
+        for row in rows:
+            change(self.key_ids, row.keys.pages)
+            change(self.value_ids, row.values.pages)
+            change(self.block_ids, row.keys.held_blocks())
+            change(self.block_ids, row.values.held_blocks())
