@@ -70,13 +70,14 @@ def _softcapped_attention(
     mask: torch.Tensor | None,
     softcap: float,
 ) -> torch.Tensor:
-    """Forms the scores, which no fused attention of torch caps; softmax in float32 as ``eager`` does."""
+    """Forms the scores, which no fused attention of torch caps; softmax in at least float32, as ``eager`` does."""
     grouped = query.unflatten(1, (keys.shape[1], -1))  # [B, HKV, G, S, D]
     keys, values = keys.unsqueeze(2), values.unsqueeze(2)  # [B, HKV, 1, T, D]
     blocks = []
     for start in range(0, query.shape[2], QUERY_BLOCK):
         at = slice(start, start + QUERY_BLOCK)
-        scores = (grouped[:, :, :, at] @ keys.transpose(-1, -2)).float() * scaling  # [B, HKV, G, s, T]
+        scores = (grouped[:, :, :, at] @ keys.transpose(-1, -2)) * scaling  # [B, HKV, G, s, T]
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         scores = torch.tanh(scores / softcap) * softcap
         if mask is not None:
             hidden = ~mask[..., at, :]  # [s, T], or [B, 1, s, T]

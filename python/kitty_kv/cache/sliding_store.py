@@ -27,13 +27,11 @@ class _Pass:
 
 
 class SlidingLayer:
-    """Keys and values of one layer, ``[B, HKV, W, D]`` each: a row's latest tokens, at the end; what lies before is zero."""
+    """One layer of a store."""
 
     def __init__(self, store: SlidingStore, index: int) -> None:
         self._store = store
         self.index = index
-        self.keys: torch.Tensor | None = None
-        self.values: torch.Tensor | None = None
 
     @property
     def slots(self) -> int:
@@ -73,7 +71,8 @@ class SlidingLayer:
     ) -> torch.Tensor:
         """As ``KittyLayer.attend``; a query sees its row's last ``window`` tokens, itself included."""
         step = self._store.open(self.index, keys, real)
-        past = 0 if self.keys is None else self.keys.shape[2]
+        held = self._store.keys[self.index]
+        past = 0 if held is None else held.shape[2]
         all_keys, all_values = self._joined(step, keys, values)
         uneven = None if step.is_even else UnevenRows(self._store.lengths, self._store.held, step.real)
         shape = {"window": self._store.window, "past": past, "uneven": uneven}
@@ -89,9 +88,10 @@ class SlidingLayer:
     def dequantize(self, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values ``[B, HKV, T, D]``; rows shorter than T end in zeros, as do tokens that the window has passed."""
         lengths, held = self.lengths, self.held
-        shape = (len(lengths), self.keys.shape[1], max(lengths), self.keys.shape[3])
-        out = tuple(torch.zeros(shape, dtype=dtype, device=self.keys.device) for _ in range(2))
-        for side, tokens in zip(out, (self.keys, self.values), strict=True):
+        kept = (self._store.keys[self.index], self._store.values[self.index])
+        shape = (len(lengths), kept[0].shape[1], max(lengths), kept[0].shape[3])
+        out = tuple(torch.zeros(shape, dtype=dtype, device=kept[0].device) for _ in range(2))
+        for side, tokens in zip(out, kept, strict=True):
             for row, (length, count) in enumerate(zip(lengths, held, strict=True)):
                 side[row, :, length - count : length] = tokens[row, :, tokens.shape[2] - count :]
         return out
@@ -101,9 +101,10 @@ class SlidingLayer:
             padding = ~step.real.to(keys.device)[:, None, :, None]
             # What is never attended to must still be finite.
             keys, values = keys.masked_fill(padding, 0), values.masked_fill(padding, 0)
-        if self.keys is None:
+        held = (self._store.keys[self.index], self._store.values[self.index])
+        if held[0] is None:
             return keys, values
-        return torch.cat((self.keys, keys), dim=2), torch.cat((self.values, values), dim=2)
+        return torch.cat((held[0], keys), dim=2), torch.cat((held[1], values), dim=2)
 
     def _keep(self, step: _Pass, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Lets go of what no window and no crop needs, padding first."""
@@ -119,12 +120,17 @@ class SlidingLayer:
             keys, values = (x.gather(2, order.expand_as(x)) for x in (keys, values))
         at = slice(keys.shape[2] - width, None)
         # A view would keep the whole call's tokens alive.
-        self.keys, self.values = (x[:, :, at].clone(memory_format=torch.contiguous_format) for x in (keys, values))
+        kept = (x[:, :, at].clone(memory_format=torch.contiguous_format) for x in (keys, values))
+        self._store.keys[self.index], self._store.values[self.index] = kept
         self._store.close(self.index)
 
 
 class SlidingStore:
     """All sliding-window layers of a model; a forward pass gives each the same new tokens.
+
+    ``keys`` and ``values`` have a tensor a layer, ``[B, HKV, W, D]``, None before the first tokens: each row's latest
+    ``held[b]`` tokens, at the end; what lies before them is zero. W is the most that a row holds. Tensors are replaced,
+    never written to, so forks share them.
 
     Args:
         window: a query sees its row's last ``window`` tokens, itself included.
@@ -133,7 +139,7 @@ class SlidingStore:
 
     def __init__(self, window: int, layers: int) -> None:
         self.window = window
-        self.layers = [SlidingLayer(self, index) for index in range(layers)]
+        self._layers = layers
         self.reset()
 
     def reset(self) -> None:
@@ -142,13 +148,25 @@ class SlidingStore:
         self.held: list[int] = []
         self.slots = 0
         self.current: _Pass | None = None
-        for layer in self.layers:
-            layer.keys = layer.values = None
+        self.keys: list[torch.Tensor | None] = [None] * self._layers
+        self.values: list[torch.Tensor | None] = [None] * self._layers
+
+    def fork(self) -> SlidingStore:
+        """A store with the same tokens that goes its own way."""
+        fork = SlidingStore(self.window, self._layers)
+        fork.lengths, fork.held, fork.slots = list(self.lengths), list(self.held), self.slots
+        fork.keys, fork.values = list(self.keys), list(self.values)
+        return fork
+
+    @property
+    def layers(self) -> list[SlidingLayer]:
+        """What each sliding-window layer holds."""
+        return [SlidingLayer(self, index) for index in range(self._layers)]
 
     @property
     def bytes_held(self) -> int:
         """Bytes of all layers' tensors."""
-        return sum(x.nbytes for layer in self.layers for x in (layer.keys, layer.values) if x is not None)
+        return sum(x.nbytes for x in (*self.keys, *self.values) if x is not None)
 
     def is_updated(self, layer: int) -> bool:
         """Whether a layer has taken the tokens of the pass that has begun."""
@@ -163,18 +181,17 @@ class SlidingStore:
         """The pass in which ``layer`` takes ``keys`` ``[B, HKV, S, D]``; begins it with the first layer.
 
         Raises:
-            CacheError: the batch size or the shape differs from the cached one, or an earlier pass failed half-way.
+            CacheError: the batch size or the shape differs from the cached one.
         """
-        held = self.layers[layer]
-        held.check_whole()
+        held = self.keys[layer]
         if self.lengths and keys.shape[0] != len(self.lengths):
             raise CacheError(
                 f"Cannot add tokens to this cache: it holds {len(self.lengths)} rows, got {keys.shape[0]} rows; use one "
                 "cache per batch and model, or reset() it."
             )
-        if held.keys is not None and (keys.shape[1], keys.shape[3]) != (held.keys.shape[1], held.keys.shape[3]):
+        if held is not None and (keys.shape[1], keys.shape[3]) != (held.shape[1], held.shape[3]):
             raise CacheError(
-                f"Cannot add tokens to this cache: it holds {held.keys.shape[1]} heads x {held.keys.shape[3]} channels, "
+                f"Cannot add tokens to this cache: it holds {held.shape[1]} heads x {held.shape[3]} channels, "
                 f"got {keys.shape[1]} x {keys.shape[3]}; use one cache per model, or reset() it."
             )
         if self.current is None:
@@ -195,7 +212,7 @@ class SlidingStore:
         """Notes that ``layer`` has taken the pass's tokens; the last one ends the pass."""
         step = self.current
         step.done.add(layer)
-        if len(step.done) == len(self.layers):
+        if len(step.done) == self._layers:
             self.held = self.held_after()
             self.lengths = [old + new for old, new in zip(self.lengths, step.counts, strict=True)]
             self.slots += step.new_tokens
@@ -204,10 +221,7 @@ class SlidingStore:
     def select_rows(self, indices: Sequence[int]) -> None:
         """Makes the rows at ``indices`` the new batch, in that order; copies them, as the stock cache does."""
         self.lengths, self.held = [self.lengths[i] for i in indices], [self.held[i] for i in indices]
-        for layer in self.layers:
-            if layer.keys is not None:
-                at = torch.tensor(list(indices), device=layer.keys.device)
-                layer.keys, layer.values = layer.keys.index_select(0, at), layer.values.index_select(0, at)
+        self.keys, self.values = ([_rows(x, indices) for x in side] for side in (self.keys, self.values))
 
     def check_crop(self, lengths: Sequence[int]) -> None:
         """Raises ``CacheError`` unless rows can be cut to ``lengths`` real tokens: their windows must still be here."""
@@ -225,13 +239,19 @@ class SlidingStore:
         lost = [old - new for old, new in zip(self.lengths, lengths, strict=True)]
         self.held = [old - gone for old, gone in zip(self.held, lost, strict=True)]
         self.lengths, self.slots = list(lengths), slots
-        for layer in self.layers:
-            if layer.keys is not None and any(lost):
-                layer.keys, layer.values = (_shifted(x, lost, max(self.held)) for x in (layer.keys, layer.values))
+        if any(lost):
+            width = max(self.held)
+            self.keys, self.values = ([_shifted(x, lost, width) for x in side] for side in (self.keys, self.values))
 
 
-def _shifted(x: torch.Tensor, lost: Sequence[int], width: int) -> torch.Tensor:
+def _rows(x: torch.Tensor | None, indices: Sequence[int]) -> torch.Tensor | None:
+    return None if x is None else x.index_select(0, torch.tensor(list(indices), device=x.device))
+
+
+def _shifted(x: torch.Tensor | None, lost: Sequence[int], width: int) -> torch.Tensor | None:
     """Rows of ``[B, HKV, W, D]`` without their last ``lost[b]`` tokens, the last ``width`` of what is left."""
+    if x is None:
+        return None
     end = x.shape[2]
     columns = torch.arange(end - width, end, device=x.device) - torch.tensor(lost, device=x.device)[:, None]
     taken = x.gather(2, columns.clamp_min(0)[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3]))

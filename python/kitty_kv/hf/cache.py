@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,11 +17,12 @@ from ..cache.paged_cache import PagedCache
 from ..cache.sliding_store import SlidingLayer, SlidingStore
 from ..config import KittyConfig
 from ..errors import CacheError, ConfigError, UnsupportedError
-from .forward_pass import ForwardPass
+from .forward_pass import Cached, ForwardPass
 from .memory import with_sliding_layers
 from .model_identity import ModelIdentity
 from .model_layers import layer_windows
 from .padding import new_tokens
+from .saving import load_cache, save_cache
 from .slot_map import SlotMap
 from .staged import Staged, stage
 from .told_mask import ToldMask
@@ -39,12 +42,16 @@ class KittyCache(Cache):
         model_config: the model's (text) config.
         config: what is quantized, and how.
         impl: what runs: ``triton``, ``reference``, or ``auto`` for ``triton`` on CUDA and plain torch elsewhere.
+        max_bytes: most bytes of pages and blocks that this cache and its forks may allocate together; None for no limit.
+            A pass that needs more raises ``CacheOutOfMemoryError`` before it changes them.
 
     Raises:
         UnsupportedError: the model has layers that this cache cannot hold.
     """
 
-    def __init__(self, model_config: PretrainedConfig, config: KittyConfig, impl: str = "auto") -> None:
+    def __init__(
+        self, model_config: PretrainedConfig, config: KittyConfig, impl: str = "auto", max_bytes: int | None = None
+    ) -> None:
         super().__init__()
         windows = layer_windows(model_config)
         self.model_config = model_config
@@ -55,12 +62,12 @@ class KittyCache(Cache):
                 f"Nothing is quantized: all {len(windows)} layers of this {model_config.model_type} model attend to a "
                 f"sliding window of {sliding[0]} tokens, which stays as in the stock cache."
             )
-        self.pages = PagedCache(config, full, impl)
+        self.pages = PagedCache(config, full, impl, max_bytes)
         self.sliding = SlidingStore(sliding[0], len(sliding)) if sliding else None
         self.layers: list[KittyLayer | SlidingLayer] = _in_order(windows, self.pages, self.sliding)
         self.identity = ModelIdentity(model_config)
         self.slots = SlotMap()
-        self._pass = ForwardPass(self)
+        self._pass = ForwardPass(model_config, len(windows))
         self._told = ToldMask()
 
     @classmethod
@@ -70,6 +77,7 @@ class KittyCache(Cache):
         preset: str | None = None,
         config: KittyConfig | None = None,
         impl: str = "auto",
+        max_bytes: int | None = None,
         **fields: Any,
     ) -> KittyCache:
         """A cache for ``model``, and for no other.
@@ -78,7 +86,7 @@ class KittyCache(Cache):
             model: any causal language model of Transformers.
             preset: name of a preset; default ``kitty-pro``.
             config: a whole config instead of ``preset`` and ``fields``.
-            impl: as in the constructor.
+            impl, max_bytes: as in the constructor.
             **fields: single fields of ``KittyConfig`` over the preset's.
 
         Raises:
@@ -97,7 +105,7 @@ class KittyCache(Cache):
                 f"Cannot use the Kitty cache with {type(model).__name__} under attn_implementation='kitty': this model "
                 "does not call attention functions by name; load it with 'eager'."
             )
-        cache = cls(text_config, config, impl)
+        cache = cls(text_config, config, impl, max_bytes)
         cache.identity.bind(model)
         return cache
 
@@ -131,8 +139,9 @@ class KittyCache(Cache):
             "attn_implementation='kitty' for speed."
         )
         rows, _, count, _ = key_states.shape
-        read = functools.partial(self._told.new_tokens, self.slots, self.lengths, rows, count)
-        with self._pass.of_layer(layer_idx, count, key_states.device, read) as real:
+        cached = Cached(self.slots, self.lengths)
+        read = functools.partial(self._told.new_tokens, *cached, rows, count)
+        with self._pass.of_layer(layer_idx, key_states, cached, read) as real:
             return self._append(layer_idx, key_states, value_states, real)
 
     def attend(
@@ -166,9 +175,9 @@ class KittyCache(Cache):
         """
         self.identity.check_module(layer_idx, module)
         self._check_window(layer_idx, module, window)
-        count = query.shape[2]
-        read = functools.partial(new_tokens, mask, self.slots.count, self.lengths, count)
-        with self._pass.of_layer(layer_idx, count, query.device, read) as real:
+        cached = Cached(self.slots, self.lengths)
+        read = functools.partial(new_tokens, mask, self.slots.count, cached.lengths, keys.shape[2])
+        with self._pass.of_layer(layer_idx, keys, cached, read) as real:
             return self.layers[layer_idx].attend(query, keys, values, scaling=scaling, real=real, softcap=softcap)
 
     def tell_mask(self, mask: Any, config: PretrainedConfig | None = None) -> None:
@@ -215,13 +224,63 @@ class KittyCache(Cache):
             raise CacheError(f"Cannot dequantize layer {layer_idx}: the cache is empty.")
         return layer.dequantize()
 
+    def fork(self) -> KittyCache:
+        """A cache with the same tokens that goes its own way; pages are shared until one of the two changes them.
+
+        Raises:
+            CacheError: a forward pass failed half-way.
+        """
+        self._pass.check_idle("fork")
+        fork = copy.copy(self)
+        fork.pages = self.pages.fork()
+        fork.sliding = self.sliding.fork() if self.sliding is not None else None
+        fork.layers = _in_order(layer_windows(self.model_config), fork.pages, fork.sliding)
+        fork.identity, fork.slots, fork._told = (copy.copy(part) for part in (self.identity, self.slots, self._told))
+        fork._pass = ForwardPass(self.model_config, len(self.layers))
+        return fork
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> KittyCache:
+        """``copy.deepcopy`` of a prompt's cache, as Transformers' documentation has it, is a fork."""
+        return self.fork()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes all tokens to a safetensors file, from which ``load`` goes on to the bit.
+
+        The file has the config, checksums of all its bytes, and what the model is: the shape that its config gives and,
+        where ``for_model`` made this cache, a fingerprint of the weights. It takes its name when the disk has all of it.
+
+        Raises:
+            CacheError: a forward pass failed half-way.
+            CacheFileError: the file cannot be written; what was there before is as it was.
+        """
+        self._pass.check_idle("save")
+        save_cache(self, path)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], model: PreTrainedModel, impl: str = "auto", max_bytes: int | None = None
+    ) -> KittyCache:
+        """The cache that ``save`` has written.
+
+        Args:
+            path: of the file. Nothing in it is ever run.
+            model: the model that the cache was made for, in the same dtype.
+            impl, max_bytes: as in the constructor.
+
+        Raises:
+            CacheFileError: the file was truncated or changed, is of another version or no saved cache, or belongs to
+                another model; says what was found.
+            CacheOutOfMemoryError: there is no memory for it.
+        """
+        return load_cache(cls, path, model, impl, max_bytes)
+
     def reset(self) -> None:
         """Forgets all tokens; the cache then takes a batch of any size."""
         self.pages.reset()
         if self.sliding is not None:
             self.sliding.reset()
         self.slots = SlotMap()
-        self._pass = ForwardPass(self)
+        self._pass = ForwardPass(self.model_config, len(self.layers))
         self._told = ToldMask()
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
+from transformers import PretrainedConfig
 
 from ..errors import CacheError, UnsupportedError
 from .model_layers import context_limit
+from .slot_map import SlotMap
 
-if TYPE_CHECKING:
-    from .cache import KittyCache
+
+class Cached(NamedTuple):
+    """What a cache holds."""
+
+    slots: SlotMap
+    lengths: Sequence[int]  # real tokens of each row; empty for an empty cache
 
 
 class ForwardPass:
     """The pass that has begun, if any; every layer takes its tokens once, after the last one the next pass may begin.
 
     Args:
-        cache: whose layers they are.
+        config: of the model.
+        layers: how many take part.
     """
 
-    def __init__(self, cache: KittyCache) -> None:
-        self._cache = cache
-        self._limit = context_limit(cache.model_config)
+    def __init__(self, config: PretrainedConfig, layers: int) -> None:
+        self._model_type = config.model_type
+        self._limit = context_limit(config)
+        self._layers = layers
         self._staged: int | None = None
         self._done: set[int] = set()
         self._count: int | None = None
@@ -54,51 +62,55 @@ class ForwardPass:
         if self._staged is not None and self._staged == layer_idx - 1:
             self._staged = None
             raise UnsupportedError(
-                f"Cannot run {self._cache.model_config.model_type} with the Kitty cache: its layer {layer_idx - 1} did "
+                f"Cannot run {self._model_type} with the Kitty cache: its layer {layer_idx - 1} did "
                 "not hand its keys to the kitty attention function; load the model with attn_implementation='eager'."
             )
         self._staged = layer_idx
 
     @contextlib.contextmanager
     def of_layer(
-        self, layer_idx: int, count: int, device: torch.device, read: Callable[[], torch.Tensor | None]
+        self,
+        layer_idx: int,
+        new: torch.Tensor,
+        cached: Cached,
+        read: Callable[[], torch.Tensor | None],
     ) -> Iterator[torch.Tensor | None]:
-        """Layer ``layer_idx`` takes ``count`` positions.
+        """Layer ``layer_idx`` takes the positions of ``new``, its keys ``[B, HKV, S, D]``.
 
         Args:
-            device: where the layer's tokens lie.
+            cached: what all layers held before; its ``slots`` grow when the last layer is done.
             read: says which positions are real, bool ``[B, S]``, or None for all; asked for the pass's first layer only.
 
         Yields:
-            What ``read`` said, on ``device``.
+            What ``read`` said, on the device of ``new``.
 
         Raises:
             CacheError: a row would get longer than the model's context, or layers get different numbers of tokens.
         """
         self._staged = None
+        count = new.shape[2]
         if not self._done:
-            self._open(count, read())
+            self._open(cached, count, read())
         elif count != self._count:
             raise CacheError(
                 f"Cannot add {count} positions to layer {layer_idx}: the layers before it took {self._count}; reset() "
                 "the cache."
             )
-        yield self._real_on(device)
+        yield self._real_on(new.device)
         self._done.add(layer_idx)
-        if len(self._done) == len(self._cache.layers):
-            self._cache.slots.add(count, self._real)
+        if len(self._done) == self._layers:
+            cached.slots.add(count, self._real)
             self._done.clear()
 
-    def _open(self, count: int, real: torch.Tensor | None) -> None:
-        self._check_context(count, real)
+    def _open(self, cached: Cached, count: int, real: torch.Tensor | None) -> None:
+        self._check_context(cached, count, real)
         self._count, self._real = count, real
         self._copies.clear()
 
-    def _check_context(self, count: int, real: torch.Tensor | None) -> None:
-        cache = self._cache
-        if self._limit is None or cache.slots.count + count <= self._limit:
+    def _check_context(self, cached: Cached, count: int, real: torch.Tensor | None) -> None:
+        if self._limit is None or cached.slots.count + count <= self._limit:
             return
-        lengths = cache.lengths or [0]
+        lengths = cached.lengths or [0]
         new = [count] * len(lengths) if real is None else real.sum(1).tolist()
         longest = max(map(sum, itertools.zip_longest(lengths, new, fillvalue=0)))
         if longest > self._limit:

@@ -11,7 +11,7 @@ def with_sliding_layers(packed: CacheMemory, sliding: SlidingStore | None) -> Ca
     if sliding is None:
         return packed
     held = sum(sliding.held)
-    elements = sum(2 * layer.keys.shape[1] * layer.keys.shape[3] for layer in sliding.layers if layer.keys is not None)
+    elements = sum(2 * keys.shape[1] * keys.shape[3] for keys in sliding.keys if keys is not None)
     full_precision = packed["full_precision_bytes"] + sliding.bytes_held
     dense = packed["dense_bytes"] + elements * held * DENSE_BYTES_PER_ELEMENT
     total = packed["packed_bytes"] + full_precision

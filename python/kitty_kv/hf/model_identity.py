@@ -28,6 +28,11 @@ class ModelIdentity:
         """Holds the cache to ``model``."""
         self._model = weakref.ref(model)
 
+    @property
+    def model(self) -> PreTrainedModel | None:
+        """What ``bind`` was told, as long as it lives."""
+        return self._model() if self._model is not None else None
+
     def check_config(self, config: PretrainedConfig) -> None:
         """Raises ``CacheError`` unless ``config`` describes the cache's model."""
         # Comparing whole configs is for the first time only.
@@ -56,4 +61,5 @@ class ModelIdentity:
                 f"Cannot use this cache with another {self._config.model_type} model than the one that filled it or "
                 "that it was made for, though their configs are equal; make a cache for each model."
             )
-        self._modules[layer_idx] = weakref.ref(module)
+        # A fork may share what was known before.
+        self._modules = {**self._modules, layer_idx: weakref.ref(module)}
