@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..config import KittyConfig
 from ..errors import ConfigError, KittyKvError
@@ -39,8 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error, file=sys.stderr)
         return 2 if isinstance(error, ConfigError) or error.code in WRONG_USAGE else 1
     text = report(document)
-    print(json.dumps({**document, "report": text}, allow_nan=False) if is_json else text)
+    print(json.dumps(as_json({**document, "report": text}), allow_nan=False) if is_json else text)
     return 0 if document.get("verification", {"isEqual": True})["isEqual"] else 1
+
+
+def as_json(value: Any) -> Any:
+    """Plain data with null for numbers that JSON lacks: NaN and infinity, from a model that overflows."""
+    if isinstance(value, dict):
+        return {name: as_json(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [as_json(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plan(arguments: Sequence[str]) -> Plan:

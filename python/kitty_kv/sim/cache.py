@@ -10,9 +10,8 @@ from ..config import KittyConfig
 from ..errors import CacheError, UnsupportedError
 from ..hf.stock_cache import MaskedCache, PretrainedConfig
 from .codec import encode_keys, encode_values
+from .layer_kinds import has_full_attention
 from .rows import RowMap
-
-FULL_ATTENTION = "full_attention"
 
 
 class Held(NamedTuple):
@@ -55,7 +54,7 @@ class SimulatedCache(MaskedCache):
                 "Cannot simulate the cache of an encoder-decoder model: only decoder-only models are supported."
             )
         self.config = config
-        self._is_quantized = _has_full_attention(model_config.get_text_config())
+        self._is_quantized = has_full_attention(model_config.get_text_config())
         self._rows = RowMap(mask)
         self._held: dict[int, Held] = {}
         self._errors: dict[int, torch.Tensor] = {}  # float64 [2, 2]: of keys and values, squared error and squared norm
@@ -235,15 +234,6 @@ class SimulatedCache(MaskedCache):
         errors = self._errors.setdefault(layer, torch.zeros(2, 2, dtype=torch.float64, device=given.device))
         errors[side, 0] += (rounded - given).double().square().sum()
         errors[side, 1] += given.double().square().sum()
-
-
-def _has_full_attention(config: PretrainedConfig) -> list[bool]:
-    """Of each layer; a config without kinds of layers has one window for all of them, or none."""
-    kinds = getattr(config, "layer_types", None)
-    if kinds is not None:
-        return [kind == FULL_ATTENTION for kind in kinds]
-    is_sliding = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
-    return [not is_sliding] * config.num_hidden_layers
 
 
 def _joined(past: Held, new: Held) -> Held:

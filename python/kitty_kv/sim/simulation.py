@@ -117,13 +117,8 @@ def _figures(found: Comparison, size_bytes: int) -> dict[str, Any]:
 
 def _verification(found: Verification) -> dict[str, Any]:
     fields = {_camel(name): value for name, value in dataclasses.asdict(found).items()}
-    return {"isEqual": found.is_equal, **fields, "differences": [_difference(each) for each in found.differences]}
-
-
-def _difference(found: Any) -> dict[str, Any]:
-    # JSON has no NaN and no infinity.
-    numbers = {name: str(getattr(found, name)) for name in ("packed", "simulated")}
-    return {**dataclasses.asdict(found), **numbers, "sentence": str(found)}
+    differences = [{**dataclasses.asdict(each), "sentence": str(each)} for each in found.differences]
+    return {"isEqual": found.is_equal, **fields, "differences": differences}
 
 
 def _camel(name: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import pathlib
 from collections.abc import Iterator
 
 import pytest
 
 import kitty_kv
-from kitty_kv.sim.__main__ import main
+from kitty_kv.sim.__main__ import as_json, main
 from kitty_kv.sim.windows import EXCERPT
 
 SMALL = ["--sequences", "1", "--length", "300", "--dtype", "float32"]
@@ -97,6 +98,11 @@ def test_wrong_usage_is_one_sentence(capsys, arguments, code, message):
     got, out, _ = run(capsys, *arguments, "--json")
     assert message in json.loads(out)["error"]["message"]
     assert got == code
+
+
+def test_numbers_that_json_lacks_become_null():
+    document = {"a": [1.5, math.nan], "b": {"c": math.inf, "d": "x"}, "e": None}
+    assert as_json(document) == {"a": [1.5, None], "b": {"c": None, "d": "x"}, "e": None}
 
 
 def test_the_excerpt_is_what_the_text_flag_reads(capsys, tmp_path):
