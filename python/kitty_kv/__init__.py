@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .config import PRESETS, KittyConfig
-from .errors import CacheError, ConfigError, KittyKvError, UnsupportedError
+from .errors import CacheError, CacheFileError, CacheOutOfMemoryError, ConfigError, KittyKvError, UnsupportedError
 
 if TYPE_CHECKING:
     from . import quant, sim, tiny
@@ -21,6 +21,8 @@ __version__ = "0.1.0"
 __all__ = [
     "PRESETS",
     "CacheError",
+    "CacheFileError",
+    "CacheOutOfMemoryError",
     "ConfigError",
     "KittyCache",
     "KittyConfig",

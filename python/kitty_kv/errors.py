@@ -47,3 +47,9 @@ class CacheOutOfMemoryError(CacheError):
     """There is no memory for more tokens; the cache holds what it held, and goes on when some is free."""
 
     default_code = "cache_out_of_memory"
+
+
+class CacheFileError(CacheError):
+    """A saved cache cannot be written, or is not one that this model can go on with."""
+
+    default_code = "cache_file"

@@ -35,6 +35,10 @@ class IdAllocator:
         self._references.append(1)
         return len(self._references) - 1
 
+    def adopt(self, count: int) -> None:
+        """Begins with ids 0 to ``count - 1``, which wait for ``retain``."""
+        self._references = [0] * count
+
     def is_shared(self, held: int) -> bool:
         return self._references[held] > 1
 

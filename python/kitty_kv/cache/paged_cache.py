@@ -192,6 +192,20 @@ class PagedCache:
             self._has_failed = True
             raise
 
+    def expect(self, batch: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
+        """Takes the shape ``[B, HKV, S, D]``, dtype and device of the keys to come; the cache must be empty.
+
+        Raises:
+            UnsupportedError: this cache cannot hold such keys.
+        """
+        check_packable(self.config, head_dim)
+        quantizes = self.config.quantizes_keys or self.config.quantizes_values
+        layout = PageLayout(head_dim, self.config.boosted_channels(head_dim), self.config.page_size)
+        self.route = resolve(self, dtype, layout, device)
+        if self.store.layout is None:
+            self.store.learn(layout, kv_heads, torch.float16 if quantizes and dtype.itemsize > 2 else dtype)
+        self.rows = [Row() for _ in range(batch)]
+
     def select_rows(self, indices: Sequence[int]) -> None:
         """Makes the rows at ``indices`` the new batch, in that order, sharing pages and blocks and copying none.
 
@@ -250,7 +264,7 @@ class PagedCache:
         batch, kv_heads, _, head_dim = keys.shape
         store = self.store
         if self.route is None:
-            self._learn(batch, kv_heads, head_dim, keys)
+            self.expect(batch, kv_heads, head_dim, keys.dtype, keys.device)
         held = (len(self.rows), store.kv_heads, store.layout.head_dim)
         place = store.place(layer)
         if batch == held[0] and place is None and (kv_heads, head_dim) != held[1:]:
@@ -268,16 +282,6 @@ class PagedCache:
             raise ConfigError(
                 f"Cannot add tokens to this cache: it lies on {place.storage.device}, they on {keys.device}."
             )
-
-    def _learn(self, batch: int, kv_heads: int, head_dim: int, keys: torch.Tensor) -> None:
-        check_packable(self.config, head_dim)
-        quantizes = self.config.quantizes_keys or self.config.quantizes_values
-        dtype = torch.float16 if quantizes and keys.dtype.itemsize > 2 else keys.dtype
-        layout = PageLayout(head_dim, self.config.boosted_channels(head_dim), self.config.page_size)
-        self.route = resolve(self, keys.dtype, layout, keys.device)
-        if self.store.layout is None:
-            self.store.learn(layout, kv_heads, dtype)
-        self.rows = [Row() for _ in range(batch)]
 
     def _make_room(self, layer: int, keys: torch.Tensor, real: torch.Tensor | None) -> Spans:
         """Where the pass's real tokens are, once there is room for them; forgets the batch that could not even begin."""
