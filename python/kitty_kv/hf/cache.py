@@ -16,7 +16,8 @@ from ..cache.memory import CacheMemory, cache_memory
 from ..cache.paged_cache import PagedCache
 from ..cache.sliding_store import SlidingLayer, SlidingStore
 from ..config import KittyConfig
-from ..errors import CacheError, ConfigError, UnsupportedError
+from ..errors import CacheError, UnsupportedError
+from .arguments import check_rows, check_tokens, check_window, resolve_config
 from .forward_pass import Cached, ForwardPass
 from .memory import with_sliding_layers
 from .model_identity import ModelIdentity
@@ -25,6 +26,7 @@ from .padding import new_tokens
 from .saving import load_cache, save_cache
 from .slot_map import SlotMap
 from .staged import Staged, stage
+from .stock_attention import append_by_position
 from .told_mask import ToldMask
 from .warn_once import warn_once
 
@@ -53,7 +55,7 @@ class KittyCache(Cache):
         self, model_config: PretrainedConfig, config: KittyConfig, impl: str = "auto", max_bytes: int | None = None
     ) -> None:
         super().__init__()
-        windows = layer_windows(model_config)
+        self.windows = windows = layer_windows(model_config)
         self.model_config = model_config
         self.config = config
         full, sliding = windows.count(None), [window for window in windows if window is not None]
@@ -93,19 +95,13 @@ class KittyCache(Cache):
             ConfigError: both ways of configuring at once, or a wrong value.
             UnsupportedError: the model's layers cannot use this cache.
         """
-        if config is not None and (preset is not None or fields):
-            raise ConfigError("Cannot build the cache: got both config and preset or single fields; pass one of them.")
-        if config is None:
-            config = KittyConfig.from_dict({**({"preset": preset} if preset is not None else {}), **fields})
-        elif not isinstance(config, KittyConfig):
-            raise ConfigError(f"Cannot build the cache: config must be a KittyConfig, got {type(config).__name__}.")
         text_config = model.config.get_text_config()
         if text_config._attn_implementation == ATTENTION_NAME and not model._supports_attention_backend:
             raise UnsupportedError(
                 f"Cannot use the Kitty cache with {type(model).__name__} under attn_implementation='kitty': this model "
                 "does not call attention functions by name; load it with 'eager'."
             )
-        cache = cls(text_config, config, impl, max_bytes)
+        cache = cls(text_config, resolve_config(preset, config, fields), impl, max_bytes)
         cache.identity.bind(model)
         return cache
 
@@ -129,7 +125,7 @@ class KittyCache(Cache):
             UnsupportedError: the model does something that this cache cannot follow.
         """
         self._check_layer(layer_idx)
-        self._check_keys(key_states, value_states)
+        check_tokens(key_states, value_states, len(self.lengths))
         if self.model_config._attn_implementation == ATTENTION_NAME:
             self._pass.stage(layer_idx)
             return stage(key_states, value_states, Staged(self, layer_idx))
@@ -142,7 +138,7 @@ class KittyCache(Cache):
         cached = Cached(self.slots, self.lengths)
         read = functools.partial(self._told.new_tokens, *cached, rows, count)
         with self._pass.of_layer(layer_idx, key_states, cached, read) as real:
-            return self._append(layer_idx, key_states, value_states, real)
+            return append_by_position(self.layers[layer_idx], self.slots, key_states, value_states, real)
 
     def attend(
         self,
@@ -174,7 +170,7 @@ class KittyCache(Cache):
             UnsupportedError: the layer's window is not the one that the config says.
         """
         self.identity.check_module(layer_idx, module)
-        self._check_window(layer_idx, module, window)
+        check_window(layer_idx, module, self.windows[layer_idx], window)
         cached = Cached(self.slots, self.lengths)
         read = functools.partial(new_tokens, mask, self.slots.count, cached.lengths, keys.shape[2])
         with self._pass.of_layer(layer_idx, keys, cached, read) as real:
@@ -234,7 +230,7 @@ class KittyCache(Cache):
         fork = copy.copy(self)
         fork.pages = self.pages.fork()
         fork.sliding = self.sliding.fork() if self.sliding is not None else None
-        fork.layers = _in_order(layer_windows(self.model_config), fork.pages, fork.sliding)
+        fork.layers = _in_order(self.windows, fork.pages, fork.sliding)
         fork.identity, fork.slots, fork._told = (copy.copy(part) for part in (self.identity, self.slots, self._told))
         fork._pass = ForwardPass(self.model_config, len(self.layers))
         return fork
@@ -327,61 +323,18 @@ class KittyCache(Cache):
         self._pass.check_idle("select rows of")
         if not self.lengths:
             return
-        rows = len(self.lengths)
-        if any(not -rows <= index < rows for index in indices):
-            raise CacheError(f"Cannot select rows {list(indices)} of this cache: it holds {rows} rows.")
+        check_rows(indices, len(self.lengths))
         if self.pages.layers:
             self.pages.select_rows(indices)
         if self.sliding is not None:
             self.sliding.select_rows(indices)
         self.slots.select_rows(indices)
 
-    def _append(
-        self, layer_idx: int, keys: torch.Tensor, values: torch.Tensor, real: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """For stock attention: what was there, then the new tokens, all at their positions."""
-        layer = self.layers[layer_idx]
-        if real is not None:
-            padding = ~real[:, None, :, None]
-            keys, values = keys.masked_fill(padding, 0), values.masked_fill(padding, 0)
-        if not layer.slots:
-            layer.append(keys, values, real)
-            return keys, values
-        if isinstance(layer, SlidingLayer) and self.slots.is_padded_inside():
-            raise UnsupportedError(
-                f"Cannot attend with attn_implementation={self.model_config._attn_implementation!r} to a sliding window "
-                "with padding between tokens: its mask counts padding; load the model with attn_implementation='kitty'."
-            )
-        old = [self.slots.spread(side) for side in layer.dequantize(dtype=keys.dtype)]
-        layer.append(keys, values, real)
-        return torch.cat((old[0], keys), dim=2), torch.cat((old[1], values), dim=2)
-
     def _check_layer(self, layer_idx: int) -> None:
         if not 0 <= layer_idx < len(self.layers):
             raise CacheError(f"Cannot update layer {layer_idx}: this cache was made for {len(self.layers)} layers.")
         self._pass.check_whole(layer_idx)
         self.layers[layer_idx].check_whole()
-
-    def _check_keys(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        if keys.shape != values.shape:
-            raise UnsupportedError(
-                f"Cannot cache keys {tuple(keys.shape)} with values {tuple(values.shape)}: this cache wants keys and "
-                "values of one shape; use the model's stock cache."
-            )
-        rows = len(self.lengths)
-        if rows and keys.shape[0] != rows:
-            raise CacheError(
-                f"Cannot add tokens to this cache: it holds {rows} rows, got {keys.shape[0]} rows; use one cache per "
-                "batch, or reset() it."
-            )
-
-    def _check_window(self, layer_idx: int, module: torch.nn.Module, window: int | None) -> None:
-        wanted = self.sliding.window if isinstance(self.layers[layer_idx], SlidingLayer) else None
-        if window != wanted:
-            raise UnsupportedError(
-                f"Cannot attend in layer {layer_idx}, {type(module).__name__}: by the model's config its window is "
-                f"{wanted}, but it attends with {window}; use the model's stock cache."
-            )
 
 
 def _in_order(
