@@ -21,6 +21,7 @@ class CacheMemory(TypedDict):
     full_precision_bytes: int
     dense_bytes: int
     compression: float
+    allocated_bytes: int
 
 
 def cache_memory(cache: PagedCache) -> CacheMemory:
@@ -28,7 +29,8 @@ def cache_memory(cache: PagedCache) -> CacheMemory:
 
     Returns:
         ``tokens`` (over all rows), ``packed_bytes`` (pages), ``full_precision_bytes`` (tokens in blocks), ``dense_bytes``
-        (the same tokens at 16 bits) and ``compression`` = dense / (packed + full precision), 1.0 when empty.
+        (the same tokens at 16 bits) and ``compression`` = dense / (packed + full precision), 1.0 when empty, and
+        ``allocated_bytes``: what the pools take on their devices, with what is free, and what only forks hold.
     """
     tokens = sum(cache.lengths)
     packed = full_precision = dense = 0
@@ -48,6 +50,7 @@ def cache_memory(cache: PagedCache) -> CacheMemory:
         full_precision_bytes=full_precision,
         dense_bytes=dense,
         compression=dense / held if held else 1.0,
+        allocated_bytes=cache.bytes_allocated,
     )
 
 

@@ -21,4 +21,5 @@ def with_sliding_layers(packed: CacheMemory, sliding: SlidingStore | None) -> Ca
         "full_precision_bytes": full_precision,
         "dense_bytes": dense,
         "compression": dense / total if total else 1.0,
+        "allocated_bytes": packed["allocated_bytes"] + sliding.bytes_held,
     }

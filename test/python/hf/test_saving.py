@@ -31,7 +31,9 @@ def feed(model: PreTrainedModel, cache: KittyCache, tokens: torch.Tensor, mask: 
 
 def assert_goes_on_alike(model: PreTrainedModel, cache: KittyCache, copy: KittyCache, mask=None) -> None:
     assert (copy.lengths, copy.get_seq_length()) == (cache.lengths, cache.get_seq_length())
-    assert copy.memory() == cache.memory()
+    allocated = {"allocated_bytes": copy.bytes_allocated}  # only what is live was saved
+    assert copy.memory() == cache.memory() | allocated
+    assert copy.bytes_allocated <= cache.bytes_allocated
     rows = len(cache.lengths)
     for turn, width in enumerate((1, 150, 7)):
         new = ids(rows, width, seed=turn)
