@@ -22,3 +22,14 @@ test("examples/python/two_lines.py runs in the environment that set-up made", as
   const { stdout } = await run(join(root, ".venv/bin/python"), ["examples/python/two_lines.py"], { cwd: root });
   expect(stdout.length).toBeGreaterThan(50);
 });
+
+test("examples/python/batch_generation.py writes for each row what it writes alone", async () => {
+  const { stdout } = await run(join(root, ".venv/bin/python"), ["examples/python/batch_generation.py"], { cwd: root });
+  expect(stdout.match(/, the same as alone/g)).toHaveLength(3);
+});
+
+test("examples/python/beam_search.py returns two of four beams", async () => {
+  const { stdout } = await run(join(root, ".venv/bin/python"), ["examples/python/beam_search.py"], { cwd: root });
+  expect(stdout.trim().split("\n")).toHaveLength(3);
+  expect(stdout).toMatch(/4 beams of \d+ tokens/);
+});
