@@ -322,8 +322,8 @@ class PagedCache:
 
 
 def _is_same(step: Step, real: torch.Tensor | None) -> bool:
-    """Whether a later layer's mask is the first layer's; another tensor is compared, which waits for the device."""
-    if step.real is real:
+    """Whether a later layer's mask is the first layer's, or its copy; another tensor is compared, which waits for the device."""
+    if step.real is real or (real is not None and Spans.of(real) is step.spans):
         return True
     if step.real is None or real is None:
         spans = Spans.of(step.real if real is None else real)

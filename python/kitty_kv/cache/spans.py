@@ -6,6 +6,8 @@ import dataclasses
 
 import torch
 
+_ATTRIBUTE = "_kitty_spans"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Spans:
@@ -25,8 +27,20 @@ class Spans:
 
     @classmethod
     def of(cls, real: torch.Tensor) -> Spans:
-        """Reads a mask bool ``[B, S]``; waits for the device once."""
-        real = real.bool()
+        """Reads a mask bool ``[B, S]``; waits for the device the first time."""
+        known = getattr(real, _ATTRIBUTE, None)
+        if known is None:
+            known = cls._read(real.bool())
+            # Every layer of a pass gets the same mask.
+            setattr(real, _ATTRIBUTE, known)
+        return known
+
+    def tell(self, real: torch.Tensor) -> None:
+        """Says that ``real`` has these spans, as a copy of their mask on another device does."""
+        setattr(real, _ATTRIBUTE, self)
+
+    @classmethod
+    def _read(cls, real: torch.Tensor) -> Spans:
         new_tokens = real.shape[1]
         if not new_tokens:
             return cls.whole(*real.shape)

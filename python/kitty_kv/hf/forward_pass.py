@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from transformers import PretrainedConfig
 
+from ..cache.spans import Spans
 from ..errors import CacheError, UnsupportedError
 from .model_layers import context_limit
 from .slot_map import SlotMap
@@ -125,5 +126,6 @@ class ForwardPass:
             return self._real
         # One tensor a device, which the layers on it recognize.
         if device not in self._copies:
-            self._copies[device] = self._real.to(device)
+            copy = self._copies[device] = self._real.to(device)
+            Spans.of(self._real).tell(copy)
         return self._copies[device]
