@@ -121,7 +121,8 @@ def _check_features(module: torch.nn.Module, mask: torch.Tensor | None, kwargs: 
     model = type(module).__name__
     if mask is not None and mask.ndim != 2 and (mask.ndim != 4 or mask.dtype != torch.bool):
         raise UnsupportedError(
-            f"Cannot attend with a {mask.ndim}-D attention mask: the kitty attention takes a 2-D padding mask [B, T]."
+            f"Cannot attend with a {mask.ndim}-D attention mask: the kitty attention takes a 2-D padding mask [B, T]; "
+            "where the model itself makes the mask, load it with attn_implementation='eager'."
         )
     for name in _UNSUPPORTED_ARGUMENTS:
         if kwargs.get(name) is not None:

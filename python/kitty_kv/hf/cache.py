@@ -95,6 +95,11 @@ class KittyCache(Cache):
             ConfigError: both ways of configuring at once, or a wrong value.
             UnsupportedError: the model's layers cannot use this cache.
         """
+        if not model._supports_cache_class:
+            raise UnsupportedError(
+                f"Cannot use the Kitty cache with {type(model).__name__}: in this version of Transformers it takes no cache "
+                "objects at all."
+            )
         text_config = model.config.get_text_config()
         if text_config._attn_implementation == ATTENTION_NAME and not model._supports_attention_backend:
             raise UnsupportedError(

@@ -43,7 +43,8 @@ class ToldMask:
             if rows > 1:
                 raise UnsupportedError(
                     f"Cannot cache a batch of {rows} rows under a stock attention function: it does not show the cache "
-                    "which tokens are padding; call kitty_kv.install() first."
+                    "which tokens are padding; call kitty_kv.install() first, and where that is done use generate(), or "
+                    "cache.tell_mask(attention_mask) before every forward pass."
                 )
             return None
         if self._mask is None:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+import transformers
 from transformers import DynamicCache, StaticCache
 
 import kitty_kv
@@ -39,6 +40,34 @@ def test_16_bit_models_equal_the_reference_within_their_rounding(family, case, d
     cache = RecordingCache.for_model(model)
     with watched(model, cache):
         CASES[case].run(model, cache)
+
+
+@pytest.mark.parametrize("other", ["kivi-2-sink", "kitty", "fp16"])
+def test_the_table_would_notice_a_cache_with_other_codes(other):
+    model = make_family("qwen3")
+    cache = RecordingCache.for_model(model, preset="kitty-pro")
+    with watched(model, cache) as watcher, pytest.raises(AssertionError):
+        watcher._config = kitty_kv.PRESETS[other]
+        CASES["left-padded"].run(model, cache)
+
+
+def test_the_table_would_notice_padding_in_the_cache():
+    model = make_family("qwen3")
+    cache = RecordingCache.for_model(model, preset="kitty-pro")
+    given = batch()
+    with watched(model, cache), pytest.raises(AssertionError):
+        model(given.ids, attention_mask=given.mask, position_ids=given.mask.cumsum(1), past_key_values=cache)
+
+
+@pytest.mark.parametrize(("name", "named"), [("GPTJ", "by name"), ("OPT", "4-D"), ("GPTBigCode", "no cache objects")])
+def test_models_that_do_not_hand_their_keys_to_the_attention_are_refused(name, named):
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=96, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, rotary_dim=8, ffn_dim=64
+    )
+    model = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+    model.config._attn_implementation = "kitty"
+    with pytest.raises(UnsupportedError, match=named):
+        model(ids_of(5), past_key_values=KittyCache.for_model(model))
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
@@ -231,8 +260,6 @@ def test_features_that_the_kitty_attention_lacks_are_named():
     ],
 )
 def test_models_that_cannot_use_the_cache_are_refused_by_name(name, fields, named):
-    import transformers
-
     config = getattr(transformers, f"{name}Config")(**fields)
     with pytest.raises(UnsupportedError, match=named):
         KittyCache(config, kitty_kv.PRESETS["kitty-pro"])
