@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import Cache, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from ..cache.layer import KittyLayer
 from ..cache.memory import CacheMemory, cache_memory
@@ -17,12 +17,13 @@ from ..cache.paged_cache import PagedCache
 from ..cache.sliding_store import SlidingLayer, SlidingStore
 from ..config import KittyConfig
 from ..errors import CacheError, UnsupportedError
-from .arguments import check_rows, check_tokens, check_window, resolve_config
+from .arguments import check_tokens, check_window, resolve_config
 from .forward_pass import Cached, ForwardPass
 from .memory import with_sliding_layers
 from .model_identity import ModelIdentity
 from .model_layers import layer_windows
 from .padding import new_tokens
+from .row_operations import RowOperations
 from .saving import load_cache, save_cache
 from .slot_map import SlotMap
 from .staged import Staged, stage
@@ -33,7 +34,7 @@ from .warn_once import warn_once
 ATTENTION_NAME = "kitty"
 
 
-class KittyCache(Cache):
+class KittyCache(RowOperations):
     """A 2-bit KV cache for one batch of sequences of any lengths.
 
     With ``attn_implementation="kitty"`` attention reads the pages. With a stock attention function the whole cache is
@@ -283,57 +284,6 @@ class KittyCache(Cache):
         self.slots = SlotMap()
         self._pass = ForwardPass(self.model_config, len(self.layers))
         self._told = ToldMask()
-
-    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        """Makes row ``beam_idx[i]`` the new row i; pages are shared, not copied."""
-        self._select(beam_idx.tolist())
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keeps only the rows at ``indices``, in that order."""
-        self._select(indices.tolist())
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        """Repeats every row ``repeats`` times; pages are shared, not copied."""
-        self._select([row for row in range(len(self.lengths)) for _ in range(repeats)])
-
-    def crop(self, max_length: int) -> None:
-        """Takes the latest positions back.
-
-        The last 64 tokens of the last forward pass come back exactly; ``PagedCache.crop`` says what a deeper crop
-        leaves. Sliding-window layers can give back 128 tokens.
-
-        Args:
-            max_length: positions that stay, padding included; a negative number takes so many back. More than there are
-                changes nothing.
-
-        Raises:
-            CacheError: more positions taken back than there are, or than a sliding-window layer can give back.
-        """
-        self._pass.check_idle("crop")
-        held = self.slots.count
-        slots = held + max_length if max_length < 0 else max_length
-        if slots < 0:
-            raise CacheError(f"Cannot crop the cache by {-max_length} positions: it has seen {held}.")
-        if slots >= held:
-            return
-        lengths = self.slots.tokens_before(slots, len(self.lengths))
-        if self.sliding is not None:
-            self.sliding.check_crop(lengths)
-            self.sliding.crop(lengths, slots)
-        if self.pages.layers:
-            self.pages.crop(lengths, slots)
-        self.slots.crop(slots)
-
-    def _select(self, indices: Sequence[int]) -> None:
-        self._pass.check_idle("select rows of")
-        if not self.lengths:
-            return
-        check_rows(indices, len(self.lengths))
-        if self.pages.layers:
-            self.pages.select_rows(indices)
-        if self.sliding is not None:
-            self.sliding.select_rows(indices)
-        self.slots.select_rows(indices)
 
     def _check_layer(self, layer_idx: int) -> None:
         if not 0 <= layer_idx < len(self.layers):

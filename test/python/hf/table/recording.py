@@ -28,7 +28,7 @@ class RecordingCache(KittyCache):
 
     def update(self, key_states, value_states, layer_idx, cache_kwargs=None):
         exact = [x.half().to(x.dtype) for x in (key_states, value_states)]
-        self.watcher.given[layer_idx] = tuple(x.detach() for x in exact)
+        self.watcher.given[layer_idx] = tuple(x.detach().cpu() for x in exact)
         return super().update(*exact, layer_idx, cache_kwargs)
 
     def crop(self, max_length):
@@ -116,7 +116,8 @@ def watched(model: PreTrainedModel, cache: RecordingCache) -> Iterator[Watcher]:
         ids = args[0] if args else kwargs["input_ids"]
         is_nested = True  # the reference runs the same model
         try:
-            watcher.saw(ids, kwargs.get("attention_mask"), output.logits)
+            mask = kwargs.get("attention_mask")
+            watcher.saw(ids.cpu(), None if mask is None else mask.cpu(), output.logits.cpu())
         finally:
             is_nested = False
 

@@ -53,15 +53,17 @@ class ReferenceRow:
     def forward(self, ids: torch.Tensor, given: Given) -> torch.Tensor:
         """Logits ``[n, vocabulary]`` of the next tokens, int64 ``[n]``, whose keys and values the cache got as ``given``."""
         self._given = given
-        positions = torch.arange(self.length, self.length + len(ids))[None]
+        positions = torch.arange(self.length, self.length + len(ids), device=self._model.device)[None]
         with _attending(self._model, self._attend), torch.no_grad():
-            logits = self._model(ids[None], position_ids=positions, use_cache=False).logits[0]
+            logits = (
+                self._model(ids.to(positions.device)[None], position_ids=positions, use_cache=False).logits[0].cpu()
+            )
         self.length += len(ids)
         return logits
 
     def _attend(self, module, query, key, value, attention_mask, scaling=None, sliding_window=None, softcap=None, **_):
         given = [x.double() for x in self._given[module.layer_idx]]
-        for own, others in zip((key[0], value[0]), given, strict=True):
+        for own, others in zip((key[0].cpu(), value[0].cpu()), given, strict=True):
             assert (own.double() - others).abs().max() <= GIVEN_TOLERANCE[own.dtype] * others.abs().max()
         key, value = given  # [H, S, D]
         past = self.length
@@ -75,12 +77,12 @@ class ReferenceRow:
         at, token = torch.arange(past, past + key.shape[1])[:, None], torch.arange(keys.shape[1])
         seen = token <= at if sliding_window is None else (token <= at) & (token > at - sliding_window)
         groups = query.shape[1] // key.shape[0]
-        scores = query[0].double() @ keys.repeat_interleave(groups, 0).transpose(1, 2) * scaling  # [HQ, S, T]
+        scores = query[0].cpu().double() @ keys.repeat_interleave(groups, 0).transpose(1, 2) * scaling  # [HQ, S, T]
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
         weights = scores.masked_fill(~seen, float("-inf")).softmax(-1)
         out = weights @ values.repeat_interleave(groups, 0)
-        return out.transpose(0, 1)[None].to(query.dtype), None
+        return out.transpose(0, 1)[None].to(query.device, query.dtype), None
 
 
 @contextlib.contextmanager

@@ -45,18 +45,23 @@ def joined(*batches: Batch) -> Batch:
     return Batch(*(torch.cat(parts, 1) for parts in zip(*batches, strict=True)))
 
 
+def on_device(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.to(model.device) for name, tensor in inputs.items()}
+
+
 def feed(model: PreTrainedModel, cache: RecordingCache, seen: Batch | None, new: Batch) -> Batch:
     """One forward pass over new positions, with the position ids that a padded batch needs."""
     whole = new if seen is None else joined(seen, new)
     positions = (whole.mask.cumsum(1) - 1).clamp_min(0)[:, -new.ids.shape[1] :]
     with torch.no_grad():
-        model(new.ids, attention_mask=whole.mask, position_ids=positions, past_key_values=cache)
+        given = {"input_ids": new.ids, "attention_mask": whole.mask, "position_ids": positions}
+        model(**on_device(model, given), past_key_values=cache)
     return whole
 
 
 def generate(model: PreTrainedModel, cache: RecordingCache, given: Batch, **options: Any) -> Batch:
     """Greedy unless told otherwise; what was written joins the batch, so that a next turn may follow."""
-    ids = model.generate(**given.inputs, past_key_values=cache, **{**GREEDY, **options})
+    ids = model.generate(**on_device(model, given.inputs), past_key_values=cache, **{**GREEDY, **options}).cpu()
     new = ids.shape[1] - given.ids.shape[1]
     return Batch(ids, torch.cat((given.mask, given.mask.new_ones(len(given.mask), new)), 1))
 
