@@ -22,9 +22,19 @@ R = tl.constexpr(32)
 # Largest integer whose two bytes, low one rounded to signed, both fit: 127 * 256 + 127.
 STEPS = tl.constexpr(32639.0)
 LOG2_E = tl.constexpr(1.4426950408889634)
+# What an item of work costs, in units of a quarter of a page.
+PAGE_COST = tl.constexpr(4)
+MIXED_COST = tl.constexpr(3)
+PARTIAL_COST = tl.constexpr(6)
+PLAIN_COST = tl.constexpr(3)
 # Stands for minus infinity where differences are taken. (A constexpr stands on the right of an operator only: Triton's
 # interpreter loses what it meets on the left.)
 LOWEST = tl.constexpr(-1.0e30)
+# Counts that change as rows grow must not compile anything anew.
+_NOT_SPECIALIZED = (
+    "stride_kt", "stride_vt", "stride_kb", "stride_vb", "window", "key_width", "value_width", "key_blocks", "value_blocks",
+    "new_tokens", "queries", "splits",
+)  # fmt: skip
 
 
 @triton.jit
@@ -121,6 +131,43 @@ def page_scores(
 
 
 @triton.jit
+def whole_page_scores(
+    key, q, queries, is_query, unit, od, ob, orow, D: tl.constexpr, DB: tl.constexpr, NQ: tl.constexpr, KEY_HIGH: tl.constexpr,
+    KEY_SCALE: tl.constexpr, KEY_MINIMUM: tl.constexpr, KEY_CHANNELS: tl.constexpr, BLOCK_D: tl.constexpr,
+    BLOCK_DB: tl.constexpr, HAS_PTX: tl.constexpr,
+):  # fmt: skip
+    """Scores of a key page that is not worth preparing ahead: of its four fields, float32 ``[R, NQ]`` each.
+
+    ``q`` is ``[D, NQ]`` times ``unit``; ``queries`` points to where each of them begins, ``[NQ]``.
+    """
+    HAS_BOOST: tl.constexpr = DB > 0
+    scale = tl.load(half_at(key, KEY_SCALE) + od, mask=od < D, other=0.0).to(tl.float32)
+    minimum = tl.load(half_at(key, KEY_MINIMUM) + od, mask=od < D, other=0.0).to(tl.float32)
+    low = tl.load(key + orow[:, None] * D + od[None, :], mask=(od < D)[None, :], other=0)  # [R, D]
+    high = low
+    q_boosted = tl.zeros([BLOCK_DB, NQ], tl.float32)
+    scale_boosted = tl.zeros([BLOCK_DB], tl.float32)
+    if HAS_BOOST:
+        channel = tl.load(key + KEY_CHANNELS + ob, mask=ob < DB, other=0).to(tl.int32)
+        high = tl.load(key + KEY_HIGH + orow[:, None] * DB + ob[None, :], mask=(ob < DB)[None, :], other=0)  # [R, DB]
+        q_boosted = tl.load(
+            queries[None, :] + channel[:, None], mask=is_query[None, :] & (ob < DB)[:, None], other=0.0
+        ).to(tl.float32)
+        scale_boosted = tl.load(half_at(key, KEY_SCALE) + channel).to(tl.float32)
+    bias = tl.sum(q * minimum[:, None], 0)
+    scaled, boosted, factor, step = quantized_query(q, q_boosted * unit, scale, scale_boosted, HAS_BOOST)
+    pairs = to_int8_pairs(scaled, factor, BLOCK_D, NQ)
+    boosted_pairs = pairs
+    if HAS_BOOST:
+        boosted_pairs = to_int8_pairs(boosted, factor, BLOCK_DB, NQ)
+    s0 = page_scores(low, high, 0, pairs, boosted_pairs, step, bias, NQ, HAS_BOOST, HAS_PTX)
+    s1 = page_scores(low, high, 1, pairs, boosted_pairs, step, bias, NQ, HAS_BOOST, HAS_PTX)
+    s2 = page_scores(low, high, 2, pairs, boosted_pairs, step, bias, NQ, HAS_BOOST, HAS_PTX)
+    s3 = page_scores(low, high, 3, pairs, boosted_pairs, step, bias, NQ, HAS_BOOST, HAS_PTX)
+    return s0, s1, s2, s3
+
+
+@triton.jit
 def dot_16_bits(a, b, HAS_PTX: tl.constexpr):
     """Product of 16-bit operands in float32."""
     # Triton's interpreter multiplies bfloat16 as if its bits were integers; upcasting is exact.
@@ -154,37 +201,124 @@ def add_page_values(
 
 
 @triton.jit
-def add_block_values(acc, values, weights, keep, gain, BLOCK_VR: tl.constexpr, NQ: tl.constexpr, HAS_PTX: tl.constexpr):
+def await_last_kernel(HAS_PDL: tl.constexpr):
+    """Lets the next kernel of the stream start launching, and waits until the last one has ended and its writes are seen."""
+    if HAS_PDL:
+        tl.inline_asm_elementwise(
+            "griddepcontrol.wait; griddepcontrol.launch_dependents; mov.u32 $0, 0;",
+            "=r",
+            [],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
+        )
+
+
+@triton.jit
+def share_of(cost, start, EACH: tl.constexpr, count):
+    """How many of ``count`` items, of cost EACH and behind ``start`` on the line of all costs, begin before ``cost``."""
+    return tl.minimum(tl.cdiv(tl.maximum(cost - start, 0), EACH), count)
+
+
+@triton.jit
+def tile_offsets(
+    table, ids, slot, next_slot, has_block, has_next, ot, HKV: tl.constexpr, D: tl.constexpr, MAX_BLOCKS: tl.constexpr
+):
+    """Where the tokens of a tile, which fill up to two blocks, begin: int64 ``[TILE]``."""
+    if MAX_BLOCKS > 0:
+        place = tl.arange(0, MAX_BLOCKS)
+        block = tl.sum(tl.where(place == slot, ids, 0), 0)
+        next_block = tl.sum(tl.where(place == next_slot, ids, 0), 0)
+    else:
+        block = tl.load(table + slot, mask=has_block, other=0)
+        next_block = tl.load(table + next_slot, mask=has_next, other=0)
+    block = tl.where(ot < BLOCK, block, next_block)
+    return block.to(tl.int64) * (HKV * BLOCK * D) + (ot % BLOCK) * D
+
+
+@triton.jit
+def add_block_values(acc, values, weights, keep, BLOCK_VR: tl.constexpr, NQ: tl.constexpr, HAS_PTX: tl.constexpr):
     """``acc * keep`` plus weights, in columns (rounded, rest), times 16-bit values ``[VR, TILE]``, float32 ``[VR, NQ]``."""
     rounded, rest = tl.split(tl.reshape(dot_16_bits(values, weights, HAS_PTX), (BLOCK_VR, NQ, 2)))
-    return acc * keep[None, :] + (rounded + rest) * gain[None, :]
+    return acc * keep[None, :] + (rounded + rest)
 
 
 @triton.jit
-def block_place(table, token, mask, ring, SINK: tl.constexpr, SINK_BLOCKS: tl.constexpr):
-    """Block and place in it of each 16-bit token, by the rules of ``pages.CacheView``."""
-    behind = token - SINK
-    slot = tl.where(token < SINK, token // BLOCK, (behind // BLOCK) % ring + SINK_BLOCKS)
-    inside = tl.where(token < SINK, token % BLOCK, behind % BLOCK)
-    return tl.load(table + slot, mask=mask, other=0).to(tl.int64), inside
+def attend_block_values(
+    m, total, offset, acc0, acc1, acc2, acc3, scores, visible, blocks, offsets, is_value, ov,
+    D: tl.constexpr, BLOCK_VR: tl.constexpr, TILE: tl.constexpr, NQ: tl.constexpr, HAS_PTX: tl.constexpr,
+):  # fmt: skip
+    """Adds a tile of TILE tokens with scores ``[TILE, NQ]`` to the online softmax.
+
+    Returns:
+        The new ``m``, ``total``, ``offset`` and accumulators.
+    """
+    VR: tl.constexpr = D // 4
+    values = blocks + offsets[None, :] + ov[:, None]
+    mask = is_value[None, :] & (ov < VR)[:, None]
+    values0 = tl.load(values, mask=mask, other=0.0)  # [VR, TILE]
+    values1 = tl.load(values + VR, mask=mask, other=0.0)
+    values2 = tl.load(values + 2 * VR, mask=mask, other=0.0)
+    values3 = tl.load(values + 3 * VR, mask=mask, other=0.0)
+    m_new = tl.maximum(m, tl.max(scores, 0))
+    weight = tl.where(visible, tl.exp2(scores - m_new[None, :]), 0.0)
+    keep = tl.exp2(m - m_new)
+    total = total * keep + tl.sum(weight, 0)
+    # A weight and what rounding it leaves are two 16-bit columns, so that the product is exact in the weights.
+    rounded = weight.to(values0.dtype)
+    rest = (weight - rounded.to(tl.float32)).to(values0.dtype)
+    weights = tl.reshape(tl.join(rounded, rest), (TILE, 2 * NQ))
+    acc0 = add_block_values(acc0, values0, weights, keep, BLOCK_VR, NQ, HAS_PTX)
+    acc1 = add_block_values(acc1, values1, weights, keep, BLOCK_VR, NQ, HAS_PTX)
+    acc2 = add_block_values(acc2, values2, weights, keep, BLOCK_VR, NQ, HAS_PTX)
+    acc3 = add_block_values(acc3, values3, weights, keep, BLOCK_VR, NQ, HAS_PTX)
+    return m_new, total, offset * keep, acc0, acc1, acc2, acc3
 
 
 @triton.jit
+def attend_page_values(
+    m, total, offset, acc0, acc1, acc2, acc3, scores, visible, value, inside, ov, VR: tl.constexpr, VALUE_SCALE: tl.constexpr,
+    BLOCK_VR: tl.constexpr, TILE: tl.constexpr, NQ: tl.constexpr, HAS_PTX: tl.constexpr,
+):  # fmt: skip
+    """The same for TILE tokens of a value page, at places ``inside``."""
+    code = tl.load(value + ov[:, None] * PAGE + inside[None, :], mask=(ov < VR)[:, None], other=0)  # [VR, TILE]
+    scale = tl.load(half_at(value, VALUE_SCALE) + inside).to(tl.float32)
+    minimum = tl.load(half_at(value, VALUE_SCALE + 2 * PAGE) + inside).to(tl.float32)
+    m_new = tl.maximum(m, tl.max(scores, 0))
+    weight = tl.where(visible, tl.exp2(scores - m_new[None, :]), 0.0)
+    keep = tl.exp2(m - m_new)
+    total = total * keep + tl.sum(weight, 0)
+    offset = offset * keep + tl.sum(weight * minimum[:, None], 0)
+    step = tl.max(scale, 0) * (1.0 / STEPS)
+    gain = tl.full([NQ], 1.0, tl.float32)
+    pairs = to_int8_pairs(weight * scale[:, None], gain / step, TILE, NQ)
+    gain = gain * step
+    acc0 = add_page_values(acc0, code, 0, pairs, keep, gain, BLOCK_VR, NQ, HAS_PTX)
+    acc1 = add_page_values(acc1, code, 1, pairs, keep, gain, BLOCK_VR, NQ, HAS_PTX)
+    acc2 = add_page_values(acc2, code, 2, pairs, keep, gain, BLOCK_VR, NQ, HAS_PTX)
+    acc3 = add_page_values(acc3, code, 3, pairs, keep, gain, BLOCK_VR, NQ, HAS_PTX)
+    return m_new, total, offset, acc0, acc1, acc2, acc3
+
+
+@triton.jit(do_not_specialize=_NOT_SPECIALIZED)
 def decode_kernel(
     q_ptr, partial_ptr, lse_ptr, length_ptr, first_ptr,
     key_ptr, key_table_ptr, key_count_ptr, value_ptr, value_table_ptr, value_count_ptr,
     block_ptr, key_block_ptr, value_block_ptr,
     stride_qb, stride_qh, stride_qs, stride_kt, stride_vt, stride_kb, stride_vb,
-    scaling, softcap, window, key_ring, value_ring, new_tokens, queries, splits,
+    scaling, softcap, window, key_width, value_width, key_blocks, value_blocks, new_tokens, queries, splits,
     HKV: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr, DB: tl.constexpr, NQ: tl.constexpr, SINK: tl.constexpr,
     KEY_HIGH: tl.constexpr, KEY_SCALE: tl.constexpr, KEY_MINIMUM: tl.constexpr, KEY_CHANNELS: tl.constexpr,
     KEY_BYTES: tl.constexpr, VALUE_SCALE: tl.constexpr, VALUE_BYTES: tl.constexpr,
     BLOCK_D: tl.constexpr, BLOCK_DB: tl.constexpr, BLOCK_VR: tl.constexpr, MAX_PAGES: tl.constexpr,
-    HAS_FIRST: tl.constexpr, HAS_WINDOW: tl.constexpr, HAS_SOFTCAP: tl.constexpr, HAS_PTX: tl.constexpr, STAGES: tl.constexpr,
+    HAS_FIRST: tl.constexpr, HAS_WINDOW: tl.constexpr, HAS_SOFTCAP: tl.constexpr, HAS_PTX: tl.constexpr, HAS_PDL: tl.constexpr,
+    IS_SHORT: tl.constexpr, MAX_BLOCKS: tl.constexpr, STAGES: tl.constexpr,
+    TILE_STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Program (row and KV head, split, block of NQ queries): a row's work is a list of tiles of TILE 16-bit or partly visible
-    tokens, then of whole visible pages; every split takes an equal run of it. Writes normalized partial outputs and their
-    log2-sum-exp."""
+    """Program (row and KV head, split, block of NQ queries): a row's work is a line of half-packed pages, partly visible tiles,
+    16-bit tiles and packed pages, in this order; every split takes an equal stretch of its cost. Writes normalized partial
+    outputs and their log2-sum-exp."""
+    await_last_kernel(HAS_PDL)
     # Only a constant divisor leaves row and head in the scalar registers that addresses want.
     row = tl.program_id(0) // HKV
     head = tl.program_id(0) % HKV
@@ -209,6 +343,19 @@ def decode_kernel(
     unit = scaling / softcap if HAS_SOFTCAP else scaling * LOG2_E
     q = q_raw.to(tl.float32) * unit
 
+    # Tables that are short are read whole, without waiting for what the lengths say of them.
+    op = tl.arange(0, MAX_PAGES)
+    key_block_row = key_block_ptr + row * stride_kb
+    value_block_row = value_block_ptr + row * stride_vb
+    key_block_ids = key_block_row
+    value_block_ids = value_block_row
+    if MAX_BLOCKS > 0:
+        oblock = tl.arange(0, MAX_BLOCKS)
+        key_block_ids = tl.load(key_block_row + oblock, mask=oblock < key_blocks, other=0)
+        value_block_ids = tl.load(value_block_row + oblock, mask=oblock < value_blocks, other=0)
+    if IS_SHORT:
+        all_key_ids = tl.load(key_table_ptr + row * stride_kt + op, mask=op < key_width, other=0)
+        all_value_ids = tl.load(value_table_ptr + row * stride_vt + op, mask=op < value_width, other=0)
     length = tl.load(length_ptr + row)
     first = length - new_tokens
     if HAS_FIRST:
@@ -217,26 +364,35 @@ def decode_kernel(
     last = tl.minimum(first + new_tokens - 1, length - 1)
     key_pages = tl.load(key_count_ptr + row)
     value_pages = tl.load(value_count_ptr + row)
-    # Pages that are packed on both sides and that every query sees whole.
-    page_end = tl.minimum(tl.minimum(key_pages, value_pages), tl.maximum(tl.maximum(first, 0) + 1 - SINK, 0) // PAGE)
+
+    # Pages [page_start, page_end) are packed on both sides and seen whole by every query; behind them, up to mixed_end, are
+    # such whose values are in 16 bits still; what else is packed on any side is taken in partly visible tiles, from page_end
+    # on as from window_start to page_start.
+    seen_pages = tl.maximum(tl.maximum(first, 0) + 1 - SINK, 0) // PAGE
+    page_end = tl.minimum(tl.minimum(key_pages, value_pages), seen_pages)
+    mixed_end = tl.maximum(tl.minimum(key_pages, seen_pages), page_end)
     page_start = 0
-    tile_skip = 0
+    window_start = 0
     if HAS_WINDOW:
         # The last query's window starts latest, the first query's earliest.
+        mixed_end = page_end
         page_start = tl.minimum(tl.maximum(last + 1 - window - SINK + PAGE - 1, 0) // PAGE, page_end)
-        tile_skip = tl.minimum(tl.maximum(tl.maximum(first, 0) + 1 - window - SINK, 0) // PAGE, page_start)
+        window_start = tl.minimum(tl.maximum(tl.maximum(first, 0) + 1 - window - SINK, 0) // PAGE, page_start)
+    packed_end = tl.maximum(tl.maximum(key_pages, value_pages), mixed_end)
 
     SINK_TILES: tl.constexpr = (SINK + TILE - 1) // TILE
     SINK_BLOCKS: tl.constexpr = (SINK + BLOCK - 1) // BLOCK
     TILES_A_PAGE: tl.constexpr = PAGE // TILE
-    start_tiles = (page_start - tile_skip) * TILES_A_PAGE
-    tiles = start_tiles + tl.cdiv(tl.maximum(length - SINK - page_end * PAGE, 0), TILE) + SINK_TILES
-    # A tile takes about as long as a page.
-    work = tl.cdiv(tiles + page_end - page_start, splits)
-    tile_begin = split * work
-    tile_end = tl.minimum(tile_begin + work, tiles)
-    begin = tl.maximum(tile_begin - tiles, 0) + page_start
-    count = tl.minimum(tl.maximum(tile_begin + work - tiles, 0) + page_start, page_end) - begin
+    window_tiles = (page_start - window_start) * TILES_A_PAGE
+    mixed = mixed_end - page_end
+    partial = window_tiles + (packed_end - mixed_end) * TILES_A_PAGE
+    plain = SINK_TILES + tl.cdiv(tl.maximum(length - SINK - packed_end * PAGE, 0), TILE)
+    partial_at = mixed * (TILES_A_PAGE * MIXED_COST)
+    plain_at = partial_at + partial * PARTIAL_COST
+    pages_at = plain_at + plain * PLAIN_COST
+    share = tl.cdiv(pages_at + (page_end - page_start) * PAGE_COST, splits)
+    low_cost = split * share
+    high_cost = low_cost + share
 
     m = tl.full([NQ], LOWEST, tl.float32)
     total = tl.zeros([NQ], tl.float32)
@@ -246,126 +402,161 @@ def decode_kernel(
     acc2 = tl.zeros([BLOCK_VR, NQ], tl.float32)
     acc3 = tl.zeros([BLOCK_VR, NQ], tl.float32)
 
+    begin = share_of(low_cost, pages_at, PAGE_COST, page_end - page_start)
+    count = share_of(high_cost, pages_at, PAGE_COST, page_end - page_start) - begin
+    begin += page_start
+    if not IS_SHORT:
+        # On their way while tiles are worked on.
+        first_key_ids = tl.load(key_table_ptr + row * stride_kt + begin + op, mask=op < count, other=0)
+        first_value_ids = tl.load(value_table_ptr + row * stride_vt + begin + op, mask=op < count, other=0)
     ot = tl.arange(0, TILE)
     # The second column of each query is zero here and takes the rest of a rounded weight below.
     q_pairs = tl.reshape(tl.join(q_raw, tl.zeros_like(q_raw)), (BLOCK_D, 2 * NQ))
-    for tile in tl.range(tile_begin, tile_end, num_stages=1):
-        # Where the tile's tokens are. All loads come first, each masked where the other kind holds them, so that their
-        # latencies overlap.
-        behind = tile - SINK_TILES  # tiles behind the sinks
-        page_tile = tl.where(
-            behind < start_tiles,
-            behind + tile_skip * TILES_A_PAGE,
-            behind - start_tiles + page_end * TILES_A_PAGE,
-        )
-        page = page_tile // TILES_A_PAGE
-        inside = (page_tile % TILES_A_PAGE) * TILE + ot  # places in the page
-        has_key_page = (behind >= 0) & (page < key_pages)
-        has_value_page = (behind >= 0) & (page < value_pages)
-        token = tl.where(behind < 0, tile * TILE, page_tile * TILE + SINK) + ot  # [TILE]
-        is_token = token < tl.where(behind < 0, tl.minimum(length, SINK), length)
-        key_block = is_token & (has_key_page == 0)
-        value_block = is_token & (has_value_page == 0)
-        key_id = tl.load(key_table_ptr + row * stride_kt + page, mask=has_key_page, other=0)
-        value_id = tl.load(value_table_ptr + row * stride_vt + page, mask=has_value_page, other=0)
-        key = key_ptr + (key_id * HKV + head).to(tl.int64) * KEY_BYTES
-        value = value_ptr + (value_id * HKV + head).to(tl.int64) * VALUE_BYTES
-        key_block_id, key_inside = block_place(
-            key_block_ptr + row * stride_kb, token, key_block, key_ring, SINK, SINK_BLOCKS
-        )
-        value_block_id, value_inside = block_place(
-            value_block_ptr + row * stride_vb, token, value_block, value_ring, SINK, SINK_BLOCKS
-        )
-        keys = tl.load(
-            block_ptr + (((key_block_id * HKV + head) * BLOCK + key_inside) * D)[:, None] + od[None, :],
-            mask=key_block[:, None] & (od < D)[None, :],
-            other=0.0,
-        )  # [TILE, D]
-        values = block_ptr + (((value_block_id * HKV + head) * BLOCK + value_inside) * D)[None, :] + ov[:, None]
-        is_value = value_block[None, :] & (ov < VR)[:, None]
-        values0 = tl.load(values, mask=is_value, other=0.0)  # [VR, TILE]
-        values1 = tl.load(values + VR, mask=is_value, other=0.0)
-        values2 = tl.load(values + 2 * VR, mask=is_value, other=0.0)
-        values3 = tl.load(values + 3 * VR, mask=is_value, other=0.0)
-        scale = tl.load(half_at(key, KEY_SCALE) + od, mask=has_key_page & (od < D), other=0.0).to(tl.float32)
-        minimum = tl.load(half_at(key, KEY_MINIMUM) + od, mask=has_key_page & (od < D), other=0.0).to(tl.float32)
-        code = tl.load(
-            value + ov[:, None] * PAGE + inside[None, :], mask=has_value_page & (ov < VR)[:, None], other=0
-        )  # [VR, TILE]
-        value_scale = tl.load(half_at(value, VALUE_SCALE) + inside, mask=has_value_page, other=0.0).to(tl.float32)
-        value_minimum = tl.load(half_at(value, VALUE_SCALE + 2 * PAGE) + inside, mask=has_value_page, other=0.0)
-        value_minimum = value_minimum.to(tl.float32)
+    key_ring = tl.maximum(key_blocks - SINK_BLOCKS, 1)
+    value_ring = tl.maximum(value_blocks - SINK_BLOCKS, 1)
+    head_blocks = block_ptr + head * (BLOCK * D)
+    # Programs may share a half-packed page: each scores all of it and takes its own tiles.
+    first_tile = share_of(low_cost, 0, MIXED_COST, mixed * TILES_A_PAGE)
+    end_tile = share_of(high_cost, 0, MIXED_COST, mixed * TILES_A_PAGE)
+    # Even a loop of no items takes half a microsecond to find that out.
+    if first_tile < end_tile:
+        for item in tl.range(first_tile // TILES_A_PAGE, tl.cdiv(end_tile, TILES_A_PAGE), num_stages=1):
+            if IS_SHORT:
+                key_id = tl.sum(tl.where(op == page_end + item, all_key_ids, 0), 0)
+            else:
+                key_id = tl.load(key_table_ptr + row * stride_kt + page_end + item)
+            key = key_ptr + (key_id * HKV + head).to(tl.int64) * KEY_BYTES
+            s0, s1, s2, s3 = whole_page_scores(
+                key, q, q_base + q_column, is_query, unit, od, ob, orow, D, DB, NQ, KEY_HIGH, KEY_SCALE, KEY_MINIMUM, KEY_CHANNELS,
+                BLOCK_D, BLOCK_DB, HAS_PTX,
+            )  # fmt: skip
+            # A field holds the tokens of a tile.
+            place_begin = tl.maximum(first_tile - item * TILES_A_PAGE, 0)
+            for place in tl.range(
+                place_begin, tl.minimum(end_tile - item * TILES_A_PAGE, TILES_A_PAGE), num_stages=TILE_STAGES
+            ):
+                behind = (page_end + item) * PAGE + place * TILE
+                offsets = tile_offsets(
+                    value_block_row, value_block_ids, (behind // BLOCK) % value_ring + SINK_BLOCKS,
+                    (behind // BLOCK + 1) % value_ring + SINK_BLOCKS, place >= 0, place >= 0, ot, HKV, D, MAX_BLOCKS,
+                )  # fmt: skip
+                scores = tl.where(place < 2, tl.where(place == 0, s0, s1), tl.where(place == 2, s2, s3))
+                m, total, offset, acc0, acc1, acc2, acc3 = attend_block_values(
+                    m, total, offset, acc0, acc1, acc2, acc3, capped(scores, softcap, HAS_SOFTCAP), tl.full([TILE, NQ], 1, tl.int1),
+                    head_blocks, offsets, ot < TILE, ov, D, BLOCK_VR, TILE, NQ, HAS_PTX,
+                )  # fmt: skip
 
-        exact, _ = tl.split(tl.reshape(dot_16_bits(keys, q_pairs, HAS_PTX), (TILE, NQ, 2)))
-        scores = exact * unit  # [TILE, NQ]
-        if has_key_page:
-            low = tl.load(key + orow[:, None] * D + od[None, :], mask=(od < D)[None, :], other=0)  # [R, D]
-            high = tl.zeros([R, BLOCK_DB], tl.uint8)
-            q_boosted = tl.zeros([BLOCK_DB, NQ], tl.float32)
-            scale_boosted = tl.zeros([BLOCK_DB], tl.float32)
-            if HAS_BOOST:
-                channel = tl.load(key + KEY_CHANNELS + ob, mask=ob < DB, other=0).to(tl.int32)
-                high = tl.load(key + KEY_HIGH + orow[:, None] * DB + ob[None, :], mask=(ob < DB)[None, :], other=0)
-                q_boosted = tl.load(
-                    q_base + q_column[None, :] + channel[:, None],
-                    mask=is_query[None, :] & (ob < DB)[:, None],
+    partial_begin = share_of(low_cost, partial_at, PARTIAL_COST, partial)
+    partial_end = share_of(high_cost, partial_at, PARTIAL_COST, partial)
+    if partial_begin < partial_end:
+        for tile in tl.range(partial_begin, partial_end, num_stages=1):
+            page_tile = tl.where(
+                tile < window_tiles, tile + window_start * TILES_A_PAGE, tile - window_tiles + mixed_end * TILES_A_PAGE
+            )
+            page = page_tile // TILES_A_PAGE
+            behind = page_tile * TILE
+            token = behind + SINK + ot  # [TILE]
+            visible = (token < length)[:, None] & (token[:, None] <= position[None, :])  # [TILE, NQ]
+            if HAS_WINDOW:
+                visible = visible & (token[:, None] > position[None, :] - window)
+            number = behind // BLOCK
+            has_next = behind + SINK + BLOCK < length
+            scores = tl.zeros([TILE, NQ], tl.float32)
+            if page < key_pages:
+                key_id = tl.load(key_table_ptr + row * stride_kt + page)
+                key = key_ptr + (key_id * HKV + head).to(tl.int64) * KEY_BYTES
+                s0, s1, s2, s3 = whole_page_scores(
+                    key, q, q_base + q_column, is_query, unit, od, ob, orow, D, DB, NQ, KEY_HIGH, KEY_SCALE, KEY_MINIMUM,
+                    KEY_CHANNELS, BLOCK_D, BLOCK_DB, HAS_PTX,
+                )  # fmt: skip
+                # Which field holds the tokens is known at run time only; all four products cost less than shifting bytes.
+                place = page_tile % TILES_A_PAGE
+                scores = tl.where(place < 2, tl.where(place == 0, s0, s1), tl.where(place == 2, s2, s3))
+            else:
+                offsets = tile_offsets(
+                    key_block_row, key_block_ids, number % key_ring + SINK_BLOCKS, (number + 1) % key_ring + SINK_BLOCKS,
+                    tile >= 0, has_next, ot, HKV, D, MAX_BLOCKS,
+                )  # fmt: skip
+                keys = tl.load(
+                    head_blocks + offsets[:, None] + od[None, :],
+                    mask=(token < length)[:, None] & (od < D)[None, :],
                     other=0.0,
-                ).to(tl.float32)
-                scale_boosted = tl.load(half_at(key, KEY_SCALE) + channel).to(tl.float32)
-            scaled, boosted, factor, step = quantized_query(q, q_boosted * unit, scale, scale_boosted, HAS_BOOST)
-            pairs = to_int8_pairs(scaled, factor, BLOCK_D, NQ)
-            boosted_pairs = pairs
-            if HAS_BOOST:
-                boosted_pairs = to_int8_pairs(boosted, factor, BLOCK_DB, NQ)
-            bias = tl.sum(q * minimum[:, None], 0)
-            # Which field holds the tokens is known at run time only; all four products cost less than shifting bytes.
-            place = page_tile % TILES_A_PAGE
-            s0 = page_scores(low, high, 0, pairs, boosted_pairs, step, bias, NQ, HAS_BOOST, HAS_PTX)
-            s1 = page_scores(low, high, 1, pairs, boosted_pairs, step, bias, NQ, HAS_BOOST, HAS_PTX)
-            s2 = page_scores(low, high, 2, pairs, boosted_pairs, step, bias, NQ, HAS_BOOST, HAS_PTX)
-            s3 = page_scores(low, high, 3, pairs, boosted_pairs, step, bias, NQ, HAS_BOOST, HAS_PTX)
-            scores = tl.where(place < 2, tl.where(place == 0, s0, s1), tl.where(place == 2, s2, s3))
-        visible = is_token[:, None] & (token[:, None] <= position[None, :])  # [TILE, NQ]
-        if HAS_WINDOW:
-            visible = visible & (token[:, None] > position[None, :] - window)
-        scores = tl.where(visible, capped(scores, softcap, HAS_SOFTCAP), LOWEST)
+                )  # [TILE, D]
+                exact, _ = tl.split(tl.reshape(dot_16_bits(keys, q_pairs, HAS_PTX), (TILE, NQ, 2)))
+                scores = exact * unit
+            scores = tl.where(visible, capped(scores, softcap, HAS_SOFTCAP), LOWEST)
+            if page < value_pages:
+                value_id = tl.load(value_table_ptr + row * stride_vt + page)
+                value = value_ptr + (value_id * HKV + head).to(tl.int64) * VALUE_BYTES
+                inside = (page_tile % TILES_A_PAGE) * TILE + ot  # places in the page
+                m, total, offset, acc0, acc1, acc2, acc3 = attend_page_values(
+                    m, total, offset, acc0, acc1, acc2, acc3, scores, visible, value, inside, ov, VR, VALUE_SCALE, BLOCK_VR, TILE, NQ,
+                    HAS_PTX,
+                )  # fmt: skip
+            else:
+                offsets = tile_offsets(
+                    value_block_row, value_block_ids, number % value_ring + SINK_BLOCKS, (number + 1) % value_ring + SINK_BLOCKS,
+                    tile >= 0, has_next, ot, HKV, D, MAX_BLOCKS,
+                )  # fmt: skip
+                m, total, offset, acc0, acc1, acc2, acc3 = attend_block_values(
+                    m, total, offset, acc0, acc1, acc2, acc3, scores, visible, head_blocks, offsets, token < length, ov, D, BLOCK_VR,
+                    TILE, NQ, HAS_PTX,
+                )  # fmt: skip
 
-        tile_max = tl.max(scores, 0)
-        weight = tl.where(visible, tl.exp2(scores - tile_max[None, :]), 0.0)
-        m_new = tl.maximum(m, tile_max)
-        keep = tl.exp2(m - m_new)
-        gain = tl.exp2(tile_max - m_new)
-        m = m_new
-        total = total * keep + gain * tl.sum(weight, 0)
-        offset = offset * keep + gain * tl.sum(weight * value_minimum[:, None], 0)
-        # A weight and what rounding it leaves are two 16-bit columns, so that the product is exact in the weights.
-        rounded = weight.to(q_raw.dtype)
-        rest = (weight - rounded.to(tl.float32)).to(q_raw.dtype)
-        weights = tl.reshape(tl.join(rounded, rest), (TILE, 2 * NQ))
-        acc0 = add_block_values(acc0, values0, weights, keep, gain, BLOCK_VR, NQ, HAS_PTX)
-        acc1 = add_block_values(acc1, values1, weights, keep, gain, BLOCK_VR, NQ, HAS_PTX)
-        acc2 = add_block_values(acc2, values2, weights, keep, gain, BLOCK_VR, NQ, HAS_PTX)
-        acc3 = add_block_values(acc3, values3, weights, keep, gain, BLOCK_VR, NQ, HAS_PTX)
-        if has_value_page:
-            step = tl.max(value_scale, 0) * (1.0 / STEPS)
-            one = tl.full([NQ], 1.0, tl.float32)
-            value_pairs = to_int8_pairs(weight * value_scale[:, None], one / step, TILE, NQ)
-            gain = gain * step
-            acc0 = add_page_values(acc0, code, 0, value_pairs, one, gain, BLOCK_VR, NQ, HAS_PTX)
-            acc1 = add_page_values(acc1, code, 1, value_pairs, one, gain, BLOCK_VR, NQ, HAS_PTX)
-            acc2 = add_page_values(acc2, code, 2, value_pairs, one, gain, BLOCK_VR, NQ, HAS_PTX)
-            acc3 = add_page_values(acc3, code, 3, value_pairs, one, gain, BLOCK_VR, NQ, HAS_PTX)
+    plain_begin = share_of(low_cost, plain_at, PLAIN_COST, plain)
+    plain_end = share_of(high_cost, plain_at, PLAIN_COST, plain)
+    if plain_begin < plain_end:
+        for tile in tl.range(plain_begin, plain_end, num_stages=TILE_STAGES):
+            behind = packed_end * PAGE + (tile - SINK_TILES) * TILE
+            is_sink = tile < SINK_TILES
+            token = tl.where(is_sink, tile * TILE, behind + SINK) + ot  # [TILE]
+            is_token = token < tl.where(is_sink, tl.minimum(length, SINK), length)
+            number = tl.maximum(behind, 0) // BLOCK
+            has_next = tl.where(is_sink, tile * TILE + BLOCK < SINK, behind + SINK + BLOCK < length)
+            key_offsets = tile_offsets(
+                key_block_row, key_block_ids, tl.where(is_sink, tile * (TILE // BLOCK), number % key_ring + SINK_BLOCKS),
+                tl.where(is_sink, tile * (TILE // BLOCK) + 1, (number + 1) % key_ring + SINK_BLOCKS),
+                tile >= 0, has_next, ot, HKV, D, MAX_BLOCKS,
+            )  # fmt: skip
+            value_offsets = tile_offsets(
+                value_block_row, value_block_ids, tl.where(is_sink, tile * (TILE // BLOCK), number % value_ring + SINK_BLOCKS),
+                tl.where(is_sink, tile * (TILE // BLOCK) + 1, (number + 1) % value_ring + SINK_BLOCKS),
+                tile >= 0, has_next, ot, HKV, D, MAX_BLOCKS,
+            )  # fmt: skip
+            keys = tl.load(
+                head_blocks + key_offsets[:, None] + od[None, :], mask=is_token[:, None] & (od < D)[None, :], other=0.0
+            )  # [TILE, D]
+            exact, _ = tl.split(tl.reshape(dot_16_bits(keys, q_pairs, HAS_PTX), (TILE, NQ, 2)))
+            visible = is_token[:, None] & (token[:, None] <= position[None, :])  # [TILE, NQ]
+            if HAS_WINDOW:
+                visible = visible & (token[:, None] > position[None, :] - window)
+            scores = tl.where(visible, capped(exact * unit, softcap, HAS_SOFTCAP), LOWEST)
+            m, total, offset, acc0, acc1, acc2, acc3 = attend_block_values(
+                m, total, offset, acc0, acc1, acc2, acc3, scores, visible, head_blocks, value_offsets, is_token, ov, D,
+                BLOCK_VR, TILE, NQ, HAS_PTX,
+            )  # fmt: skip
 
-    op = tl.arange(0, MAX_PAGES)
     for chunk in tl.range(0, count, MAX_PAGES):
         chunk_begin = begin + chunk
         chunk_count = tl.minimum(count - chunk, MAX_PAGES)
         op_token = tl.arange(0, PAGE)
-        key_ids = tl.load(key_table_ptr + row * stride_kt + chunk_begin + op, mask=op < chunk_count, other=0)
-        value_ids = tl.load(value_table_ptr + row * stride_vt + chunk_begin + op, mask=op < chunk_count, other=0)
+        number = op - chunk_begin  # of a page in the chunk, at its place in the ids
+        if IS_SHORT:
+            # What lies behind the row's pages is not defined.
+            key_ids = tl.where(number < chunk_count, all_key_ids, 0)
+            value_ids = tl.where(number < chunk_count, all_value_ids, 0)
+        else:
+            number = op
+            key_ids = first_key_ids
+            value_ids = first_value_ids
+            if chunk > 0:
+                key_ids = tl.load(key_table_ptr + row * stride_kt + chunk_begin + op, mask=op < chunk_count, other=0)
+                value_ids = tl.load(
+                    value_table_ptr + row * stride_vt + chunk_begin + op, mask=op < chunk_count, other=0
+                )
         # Which channels are boosted is known two pages ahead and their queries one page ahead, since gathering is slow.
-        key_now = page_at(key_ptr, key_ids, op, 0, HKV, head, KEY_BYTES)
-        key_next = page_at(key_ptr, key_ids, op, 1, HKV, head, KEY_BYTES)
+        key_now = page_at(key_ptr, key_ids, number, 0, HKV, head, KEY_BYTES)
+        key_next = page_at(key_ptr, key_ids, number, 1, HKV, head, KEY_BYTES)
         q_boosted = tl.zeros([BLOCK_DB, NQ], q_raw.dtype)
         scale_boosted = tl.zeros([BLOCK_DB], tl.float16)
         channel_next = tl.zeros([BLOCK_DB], tl.uint8)
@@ -377,8 +568,8 @@ def decode_kernel(
             scale_boosted = tl.load(half_at(key_now, KEY_SCALE) + channel)
             channel_next = tl.load(key_next + KEY_CHANNELS + ob, mask=ob < DB, other=0)
         for i in tl.range(0, chunk_count, num_stages=STAGES):
-            key = page_at(key_ptr, key_ids, op, i, HKV, head, KEY_BYTES)
-            value = page_at(value_ptr, value_ids, op, i, HKV, head, VALUE_BYTES)
+            key = page_at(key_ptr, key_ids, number, i, HKV, head, KEY_BYTES)
+            value = page_at(value_ptr, value_ids, number, i, HKV, head, VALUE_BYTES)
             scale = tl.load(half_at(key, KEY_SCALE) + od, mask=od < D, other=0.0).to(tl.float32)
             minimum = tl.load(half_at(key, KEY_MINIMUM) + od, mask=od < D, other=0.0).to(tl.float32)
             low = tl.load(key + orow[:, None] * D + od[None, :], mask=(od < D)[None, :], other=0)  # [R, D]
@@ -396,8 +587,8 @@ def decode_kernel(
                 )  # [R, DB]
                 boosted_pairs = to_int8_pairs(boosted, factor, BLOCK_DB, NQ)
                 channel = channel_next.to(tl.int32)
-                key_next = page_at(key_ptr, key_ids, op, i + 1, HKV, head, KEY_BYTES)
-                key_after = page_at(key_ptr, key_ids, op, i + 2, HKV, head, KEY_BYTES)
+                key_next = page_at(key_ptr, key_ids, number, i + 1, HKV, head, KEY_BYTES)
+                key_after = page_at(key_ptr, key_ids, number, i + 2, HKV, head, KEY_BYTES)
                 q_boosted = tl.load(
                     q_base + q_column[None, :] + channel[:, None],
                     mask=is_query[None, :] & (ob < DB)[:, None],
@@ -436,6 +627,7 @@ def decode_kernel(
             acc1 = add_page_values(acc1, code, 1, pairs, keep, gain, BLOCK_VR, NQ, HAS_PTX)
             acc2 = add_page_values(acc2, code, 2, pairs, keep, gain, BLOCK_VR, NQ, HAS_PTX)
             acc3 = add_page_values(acc3, code, 3, pairs, keep, gain, BLOCK_VR, NQ, HAS_PTX)
+
     inverse = tl.where(total > 0, 1.0 / tl.where(total > 0, total, 1.0), 0.0)
     lse = tl.where(total > 0, m + tl.log2(tl.where(total > 0, total, 1.0)), float("-inf"))
     # A query that stands on none of the row's tokens is padding.
@@ -450,31 +642,33 @@ def decode_kernel(
     tl.store(out + 3 * VR, (acc3 + offset[None, :]) * inverse[None, :], mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_NOT_SPECIALIZED)
 def merge_kernel(
     partial_ptr, lse_ptr, out_ptr, splits, queries, new_tokens, stride_ob, stride_oh, stride_os,
-    HKV: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_SPLITS: tl.constexpr,
+    HKV: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr, CHANNELS: tl.constexpr, BLOCK_SPLITS: tl.constexpr,
+    HAS_PDL: tl.constexpr,
 ):  # fmt: skip
-    """Program (row, KV head, query): the splits' partial outputs, weighted by their share of the softmax."""
+    """Program (row, KV head, query; CHANNELS channels): the splits' partial outputs, weighted by their share of the softmax."""
     pid = tl.program_id(0).to(tl.int64)
     column = pid % queries
     head = (pid // queries) % HKV
     row = pid // (queries * HKV)
-    od = tl.arange(0, BLOCK_D)
+    od = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     osplit = tl.arange(0, BLOCK_SPLITS)
     m = -1.0e30
     total = 0.0
-    acc = tl.zeros([BLOCK_D], tl.float32)
+    acc = tl.zeros([CHANNELS], tl.float32)
+    await_last_kernel(HAS_PDL)
     for begin in tl.range(0, splits, BLOCK_SPLITS):
         is_split = begin + osplit < splits
         lse = tl.load(lse_ptr + pid * splits + begin + osplit, mask=is_split, other=float("-inf"))  # [BLOCK_SPLITS]
-        m_new = tl.maximum(m, tl.max(lse, 0))
-        weight = tl.exp2(lse - m_new)
         partial = tl.load(
             partial_ptr + (pid * splits + begin + osplit)[:, None] * D + od[None, :],
             mask=is_split[:, None] & (od < D)[None, :],
             other=0.0,
-        )  # [BLOCK_SPLITS, D]
+        )  # [BLOCK_SPLITS, CHANNELS]
+        m_new = tl.maximum(m, tl.max(lse, 0))
+        weight = tl.exp2(lse - m_new)
         keep = tl.exp2(m - m_new)
         total = total * keep + tl.sum(weight, 0)
         acc = acc * keep + tl.sum(partial * weight[:, None], 0)

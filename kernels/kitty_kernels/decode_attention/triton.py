@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 
@@ -14,11 +15,15 @@ from .kernel import decode_kernel, merge_kernel
 MAX_QUERIES = 16
 # Pages whose ids a program keeps in registers at a time.
 _MAX_PAGES = 64
+# Blocks likewise.
+_MAX_BLOCKS = 32
 # Warps of about 250 registers that a multiprocessor holds at once.
 _WARPS_A_MULTIPROCESSOR = 8
-# Tiles of 16-bit tokens without a window: the sinks, a page whose values are not packed yet, and a tail.
-_MAX_TILES = 10
-_MAX_BLOCK_SPLITS = 128
+# Pages that cost as much as what is in 16 bits without a window: the sinks, a page whose values are not packed yet, a tail.
+_MORE_PAGES = 8
+_MAX_BLOCK_SPLITS = 256
+# Floats of partial outputs that a merging warp reads at once.
+_MERGED_AT_ONCE = 1024
 # Left to itself, the assembler may stop at 168 registers, to fit more warps, and spill.
 _MAX_REGISTERS = 255
 
@@ -49,6 +54,11 @@ def decode_attention(
     partial = torch.empty(batch * kv_heads * queries, splits, head_dim, dtype=torch.float32, device=query.device)
     lse = torch.empty(batch * kv_heads * queries, splits, dtype=torch.float32, device=query.device)
     constants = kernel_constants(layout, view.sink_tokens, kv_heads, query_heads // kv_heads, columns)
+    widths = view.key_table.shape[1], view.value_table.shape[1]
+    blocks = view.key_block_table.shape[1], view.value_block_table.shape[1]
+    launch = launch_options(query.device)
+    # Elsewhere reading ahead makes the assembler spill registers.
+    reads_ahead = _capability(query.device) >= 90 and head_dim <= 128
     decode_kernel[(batch * kv_heads, splits, column_blocks)](
         query, partial, lse, view.lengths, view.lengths if first_positions is None else first_positions,
         view.key_pages, view.key_table, view.key_page_counts,
@@ -58,21 +68,29 @@ def decode_attention(
         view.key_table.stride(0), view.value_table.stride(0),
         view.key_block_table.stride(0), view.value_block_table.stride(0),
         scaling, 1.0 if softcap is None else softcap, 0 if window is None else window,
-        max(view.key_block_table.shape[1] - view.sink_blocks, 1),
-        max(view.value_block_table.shape[1] - view.sink_blocks, 1),
-        new_tokens, queries, splits,
+        *widths, *blocks, new_tokens, queries, splits,
         HAS_FIRST=first_positions is not None, HAS_WINDOW=window is not None, HAS_SOFTCAP=softcap is not None,
-        HAS_PTX=query.device.type == "cuda",
-        **constants, num_warps=warps, maxnreg=_MAX_REGISTERS,
+        HAS_PTX=query.device.type == "cuda", IS_SHORT=reads_ahead and max(widths) <= _MAX_PAGES,
+        TILE_STAGES=2 if reads_ahead else 1,
+        MAX_BLOCKS=_MAX_BLOCKS if reads_ahead and max(blocks) <= _MAX_BLOCKS else 0,
+        **constants, **launch, num_warps=warps, maxnreg=_MAX_REGISTERS,
     )  # fmt: skip
     # All partial outputs of a query are on their way at once.
     block_splits = min(_MAX_BLOCK_SPLITS, triton.next_power_of_2(splits))
-    merge_kernel[(batch * kv_heads * queries,)](
+    channels = min(constants["BLOCK_D"], max(16, _MERGED_AT_ONCE // block_splits))
+    merge_kernel[(batch * kv_heads * queries, triton.cdiv(head_dim, channels))](
         partial, lse, out, splits, queries, new_tokens, out.stride(0), out.stride(1), out.stride(2),
-        HKV=kv_heads, GROUP=query_heads // kv_heads, D=head_dim, BLOCK_D=constants["BLOCK_D"],
-        BLOCK_SPLITS=block_splits, num_warps=max(1, block_splits // 16),
+        HKV=kv_heads, GROUP=query_heads // kv_heads, D=head_dim, CHANNELS=channels, BLOCK_SPLITS=block_splits,
+        **launch, num_warps=max(1, block_splits * channels // _MERGED_AT_ONCE),
     )  # fmt: skip
     return out
+
+
+@functools.cache
+def launch_options(device: torch.device) -> dict[str, bool]:
+    """Programmatic dependent launch, where the GPU and Triton have it: a kernel starts while the one before it ends."""
+    has_it = not _is_interpreted() and _capability(device) >= 90 and _knows_dependent_launch()
+    return {"HAS_PDL": True, "launch_pdl": True} if has_it else {"HAS_PDL": False}
 
 
 def kernel_constants(layout, sink_tokens: int, kv_heads: int, group: int, columns: int) -> dict[str, int]:
@@ -120,7 +138,7 @@ def choose_splits(warps: int, pages: int, multiprocessors: int) -> int:
 
     ``warps`` are those of one split of everything; ``pages`` is what the tables hold, not what rows use: those counts stay on the device.
     """
-    work = pages + _MAX_TILES
+    work = pages + _MORE_PAGES
     room = multiprocessors * _WARPS_A_MULTIPROCESSOR // warps
     return max(min(room, work), 1)
 
@@ -131,9 +149,29 @@ def multiprocessors(device: torch.device) -> int:
 
 
 @functools.cache
+def _capability(device: torch.device) -> int:
+    """Of the GPU that Triton compiles for, 90 for SM 9.0."""
+    return 90 if _is_interpreted() else triton.runtime.driver.active.get_current_target().arch
+
+
+def _is_interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _knows_dependent_launch() -> bool:
+    from triton.backends.nvidia.compiler import CUDAOptions
+
+    return any(field.name == "launch_pdl" for field in dataclasses.fields(CUDAOptions))
+
+
+@functools.cache
+def _triton_version() -> tuple[int, ...]:
+    return tuple(int(part) for part in triton.__version__.split(".")[:2])
+
+
+@functools.cache
 def _takes_eight_columns() -> bool:
-    major, minor = (int(part) for part in triton.__version__.split(".")[:2])
-    return (major, minor) >= (3, 2) or os.environ.get("TRITON_INTERPRET") == "1"
+    return _triton_version() >= (3, 2) or _is_interpreted()
 
 
 def _check(query: torch.Tensor, view: CacheView) -> None:
