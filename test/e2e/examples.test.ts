@@ -33,3 +33,8 @@ test("examples/python/beam_search.py returns two of four beams", async () => {
   expect(stdout.trim().split("\n")).toHaveLength(3);
   expect(stdout).toMatch(/4 beams of \d+ tokens/);
 });
+
+test("examples/python/chat_with_save.py goes on from a saved cache", async () => {
+  const { stdout } = await run(join(root, ".venv/bin/python"), ["examples/python/chat_with_save.py"], { cwd: root });
+  expect(stdout).toMatch(/saved \d+ tokens in [\d,]+ bytes\nrestored \d+ tokens; the next turn is the same/);
+});

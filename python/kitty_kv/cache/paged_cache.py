@@ -14,7 +14,7 @@ from ..config import KittyConfig
 from ..errors import CacheError, CacheOutOfMemoryError, ConfigError, UnsupportedError
 from ..quant import check_packable
 from .crop import crop_row, unpack
-from .geometry import geometries
+from .geometry import UNDO_TOKENS, geometries
 from .implementation import check_implementation, resolve
 from .kernel_route import KernelRoute
 from .layer import KittyLayer
@@ -93,6 +93,7 @@ class PagedCache:
         self.step: Step | None = None
         self.route: KernelRoute | PlainRoute | None = None
         self._has_failed = False
+        self._was_long = False
         self._tables: dict[torch.device, Tables] = {}
         self._views: dict[torch.device, tuple[int, Views]] = {}  # behind the version of the storage that they show
         store.users.add(self)
@@ -319,6 +320,10 @@ class PagedCache:
         close_step(self.rows, self.geometry, self.store.block_ids, step)
         self.slots += step.new_tokens
         self.step = None
+        # What a prompt's last tokens took is free once the next pass has begun.
+        was_long, self._was_long = self._was_long, step.new_tokens > UNDO_TOKENS
+        if was_long or self._was_long:
+            self.store.trim_blocks()
 
 
 def _is_same(step: Step, real: torch.Tensor | None) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from .allocator import IdAllocator
 
 NO_BLOCK = -1
+Numbers = Mapping[int, int] | range  # new ids by old ones
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,7 +53,7 @@ class Side:
             changed.append(slot)
         return changed, copies
 
-    def renumber(self, pages: Mapping[int, int], blocks: Mapping[int, int]) -> None:
+    def renumber(self, pages: Numbers, blocks: Numbers) -> None:
         """Takes the new ids of pages and blocks by their old ones."""
         self.pages = [pages[page] for page in self.pages]
         self.blocks = [block if block == NO_BLOCK else blocks[block] for block in self.blocks]
@@ -69,7 +70,7 @@ class Row:
     values: Side = dataclasses.field(default_factory=Side)
     length: int = 0
 
-    def renumber(self, keys: Mapping[int, int], values: Mapping[int, int], blocks: Mapping[int, int]) -> None:
+    def renumber(self, keys: Numbers, values: Numbers, blocks: Numbers) -> None:
         """Takes the new ids of key pages, value pages and blocks by their old ones."""
         self.keys.renumber(keys, blocks)
         self.values.renumber(values, blocks)

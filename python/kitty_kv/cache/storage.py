@@ -87,15 +87,18 @@ class Storage:
                 setattr(self, name, _resized(pool, pool.shape[0], count))
                 self.version += 1
 
-    def compacted(self, kept: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        """Copies of the pools that hold only these ids of key pages, value pages and blocks, in this order.
+    def compacted(self, kept: Sequence[Sequence[int] | None]) -> list[torch.Tensor]:
+        """Copies of the pools that hold only these ids of key pages, value pages and blocks; for None the pool as it is.
 
         Raises:
             CacheOutOfMemoryError: the device has no memory for the copies.
         """
         pools = (self.key_pages, self.value_pages, self.blocks)
         with torch.inference_mode(False), torch.no_grad(), _saying(f"compact the cache on {self.device}"):
-            return [pool.index_select(1, to_device(ids, self.device)) for pool, ids in zip(pools, kept, strict=True)]
+            return [
+                pool if ids is None else pool.index_select(1, to_device(ids, self.device))
+                for pool, ids in zip(pools, kept, strict=True)
+            ]
 
     def replace(self, key_pages: torch.Tensor, value_pages: torch.Tensor, blocks: torch.Tensor) -> None:
         """Takes other pools."""

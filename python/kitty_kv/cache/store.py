@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple, Protocol
 
 import torch
@@ -16,6 +17,8 @@ from ..errors import CacheOutOfMemoryError
 from .allocator import IdAllocator
 from .row import Row
 from .storage import Counts, Storage
+
+_SPARE = 16  # of so many blocks in use one may be free
 
 
 class Place(NamedTuple):
@@ -29,6 +32,7 @@ class User(Protocol):
     """A cache whose rows refer to the store."""
 
     rows: list[Row]
+    step: object | None  # the pass that has begun
 
     def forget_tables(self) -> None:
         """The ids in ``rows`` have changed."""
@@ -131,7 +135,7 @@ class PageStore:
             return
         if self._bytes(new) > self._limit:
             # What lies free in one pool may be what another lacks.
-            self._compact()
+            self._compact(self._all_ids)
         if self._bytes(new) > self._limit:
             raise CacheOutOfMemoryError(
                 f"Cannot add tokens to this cache: it would need {self._bytes(new):,} bytes and holds "
@@ -147,6 +151,14 @@ class PageStore:
         """Makes room for the ids that are in use already, whatever ``max_bytes`` says."""
         for storage in self.storages:
             storage.make_room(Counts(*(ids.capacity for ids in self._all_ids)))
+
+    def trim_blocks(self) -> None:
+        """Gives free blocks back when they are many; for after a prompt, which takes more of them than it leaves."""
+        is_idle = all(user.step is None for user in self.users)
+        if is_idle and self.block_ids.free > self.block_ids.in_use // _SPARE:
+            # Where there is no memory for the copy everything stays as it is.
+            with contextlib.suppress(CacheOutOfMemoryError):
+                self._compact([self.block_ids])
 
     @property
     def _limit(self) -> float:
@@ -167,16 +179,16 @@ class PageStore:
             room.append(ids.capacity + max(0, wanted - ids.free) if is_full else held)
         return Counts(*room)
 
-    def _compact(self) -> None:
-        """Gives back what is free, also between what is not."""
-        kept = [ids.in_use_ids() for ids in self._all_ids]
+    def _compact(self, allocators: Collection[IdAllocator]) -> None:
+        """Gives back what is free of these, also between what is not."""
+        kept = [ids.in_use_ids() if ids in allocators else None for ids in self._all_ids]
         pools = [storage.compacted(kept) for storage in self.storages]
         for storage, compacted in zip(self.storages, pools, strict=True):
             storage.replace(*compacted)
-        keys, values, blocks = (ids.renumber() for ids in self._all_ids)
+        numbers = [ids.renumber() if ids in allocators else range(ids.capacity) for ids in self._all_ids]
         for user in self.users:
             for row in user.rows:
-                row.renumber(keys, values, blocks)
+                row.renumber(*numbers)
             user.forget_tables()
 
     @property

@@ -159,7 +159,7 @@ def test_selected_rows_share_pages_and_released_pages_are_reused(impl):
     cache.select_rows([2])
     allocated = cache.bytes_allocated
     layer.append(*tokens(256, seed=4))
-    assert cache.bytes_allocated == allocated
+    assert cache.bytes_allocated <= allocated
     assert layer.dequantize()[0].shape[2] == 896
 
 
