@@ -12,8 +12,11 @@ from kitty_kernels.dequantize.api import dequantize_keys, dequantize_values
 
 from .allocator import IdAllocator
 from .geometry import Geometry
+from .kernel_route import KernelRoute
+from .plain_route import PlainRoute
 from .row import Row, Side
 from .storage import Storage
+from .store import PageStore
 
 
 class Unpacking(NamedTuple):
@@ -33,7 +36,27 @@ class Cropped(NamedTuple):
     unpackings: list[Unpacking]
 
 
-def crop_row(
+def crop_rows(
+    rows: Sequence[Row],
+    lengths: Sequence[int],
+    geometry: tuple[Geometry, Geometry],
+    store: PageStore,
+    route: KernelRoute | PlainRoute,
+) -> None:
+    """Leaves row b its first ``lengths[b]`` tokens, in all layers; ``geometry`` of keys and values."""
+    copies, unpackings = [], []
+    for row, length in zip(rows, lengths, strict=True):
+        if length < row.length:
+            cropped = _crop_row(row, length, geometry, store.page_ids, store.block_ids)
+            copies += cropped.copies
+            unpackings += cropped.unpackings
+    store.follow()
+    for storage in store.storages:
+        storage.copy_blocks(copies)
+        _unpack(storage, unpackings, route.impl)
+
+
+def _crop_row(
     row: Row,
     length: int,
     geometry: tuple[Geometry, Geometry],
@@ -64,7 +87,7 @@ def crop_row(
     return cropped
 
 
-def unpack(storage: Storage, unpackings: Sequence[Unpacking], impl: str) -> None:
+def _unpack(storage: Storage, unpackings: Sequence[Unpacking], impl: str) -> None:
     """Writes the dequantized tokens of all layers to their blocks."""
     for work in unpackings:
         pages, at = torch.unique(torch.tensor(work.pages), return_inverse=True)

@@ -11,9 +11,11 @@ import torch
 from kitty_kernels.pack.api import PageLayout, flush_layers
 
 from ..config import KittyConfig
-from ..errors import CacheError, CacheOutOfMemoryError, ConfigError, UnsupportedError
+from ..errors import CacheError, CacheOutOfMemoryError
 from ..quant import check_packable
-from .crop import crop_row, unpack
+from .checks import check_keys, check_lengths, check_max_bytes
+from .crop import crop_rows
+from .device_views import DeviceViews
 from .geometry import UNDO_TOKENS, geometries
 from .implementation import check_implementation, resolve
 from .kernel_route import KernelRoute
@@ -22,10 +24,10 @@ from .layer_list import LayerList
 from .plain_route import PlainRoute
 from .row import Row
 from .spans import Spans
-from .step import PageCounts, RowStep, Step, close_step, open_step, plan_later, plan_step
+from .step import Step, close_step, open_step, plan_later, plan_step
 from .storage import Storage, to_device
 from .store import PageStore, Place
-from .views import Tables, Views, build_views, upload_tables
+from .views import Views
 
 
 class PagedCache:
@@ -46,10 +48,7 @@ class PagedCache:
 
     def __init__(self, config: KittyConfig, layers: int, impl: str = "auto", max_bytes: int | None = None) -> None:
         check_implementation(impl)
-        if max_bytes is not None and (isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 0):
-            raise ConfigError(
-                f"Cannot build the cache: max_bytes must be a number of bytes or None, got {max_bytes!r}."
-            )
+        check_max_bytes(max_bytes)
         self.config = config
         self.impl = impl
         self.geometry = geometries(config)
@@ -94,8 +93,7 @@ class PagedCache:
         self.route: KernelRoute | PlainRoute | None = None
         self._has_failed = False
         self._was_long = False
-        self._tables: dict[torch.device, Tables] = {}
-        self._views: dict[torch.device, tuple[int, Views]] = {}  # behind the version of the storage that they show
+        self._views = DeviceViews(self.geometry)
         store.users.add(self)
 
     @property
@@ -133,20 +131,11 @@ class PagedCache:
 
     def views(self, storage: Storage) -> Views:
         """Views and counters of the current pass on a device, or of the rows as they are between passes."""
-        device = storage.device
-        version, views = self._views.get(device, (None, None))
-        if version != storage.version:
-            if device not in self._tables:
-                self._tables[device] = upload_tables(self.rows, self.geometry, device)
-            rows = self.step.rows if self.step is not None else [_at_rest(row) for row in self.rows]
-            views = build_views(storage, self._tables[device], self.geometry[0].sink_tokens, rows)
-            self._views[device] = storage.version, views
-        return views
+        return self._views.of(storage, self.rows, self.step)
 
     def forget_tables(self) -> None:
         """The ids in ``rows`` have changed."""
-        self._tables.clear()
-        self._views.clear()
+        self._views.forget()
 
     def is_updated(self, layer: int) -> bool:
         """Whether a layer has taken the tokens of the pass that has begun."""
@@ -174,12 +163,15 @@ class PagedCache:
             ConfigError, UnsupportedError: this cache cannot hold such keys.
         """
         self.check_whole(layer)
-        self._check(layer, keys)
+        if self.route is None:
+            batch, kv_heads, _, head_dim = keys.shape
+            self.expect(batch, kv_heads, head_dim, keys.dtype, keys.device)
+        check_keys(self.store, len(self.rows), layer, keys)
         spans = self._make_room(layer, keys, real) if self.step is None else None
         try:
             if spans is not None:
                 self._open(keys, real, spans)
-            elif self.step.new_tokens != keys.shape[2] or not _is_same(self.step, real):
+            elif self.step.new_tokens != keys.shape[2] or not self.step.is_for(real):
                 raise CacheError(
                     f"Cannot add tokens to layer {layer}: it gets other tokens than the layers before it, "
                     f"{keys.shape[2]} positions instead of {self.step.new_tokens} or another padding; reset() the cache."
@@ -238,51 +230,15 @@ class PagedCache:
         """
         self._check_idle("crop")
         held = self.lengths
-        if len(lengths) != len(held) or any(not 0 <= new <= old for new, old in zip(lengths, held, strict=False)):
-            raise ConfigError(
-                f"Cannot crop this cache to {list(lengths)} tokens: its rows hold {held}; give each row its length, 0 to that."
-            )
+        check_lengths(lengths, held)
         lost = max((old - new for new, old in zip(lengths, held, strict=True)), default=0)
         self.slots = self.slots - lost if slots is None else slots
-        copies, unpackings = [], []
-        for row, length in zip(self.rows, lengths, strict=True):
-            if length < row.length:
-                cropped = crop_row(row, length, self.geometry, self.store.page_ids, self.store.block_ids)
-                copies += cropped.copies
-                unpackings += cropped.unpackings
-        self.store.follow()
-        for storage in self.storages:
-            storage.copy_blocks(copies)
-            unpack(storage, unpackings, self.route.impl)
+        crop_rows(self.rows, lengths, self.geometry, self.store, self.route)
         self.forget_tables()
 
     def _check_idle(self, action: str) -> None:
         if self.step is not None or self._has_failed:
             raise CacheError(f"Cannot {action} this cache: a forward pass failed half-way; reset() it and start again.")
-
-    def _check(self, layer: int, keys: torch.Tensor) -> None:
-        """Learns shapes from the first tokens and holds later ones to them."""
-        batch, kv_heads, _, head_dim = keys.shape
-        store = self.store
-        if self.route is None:
-            self.expect(batch, kv_heads, head_dim, keys.dtype, keys.device)
-        held = (len(self.rows), store.kv_heads, store.layout.head_dim)
-        place = store.place(layer)
-        if batch == held[0] and place is None and (kv_heads, head_dim) != held[1:]:
-            raise UnsupportedError(
-                f"Cannot cache layer {layer}: it has {kv_heads} KV heads x {head_dim} channels, the layers before it "
-                f"{held[1]} x {held[2]}; this version holds layers of one shape, use DynamicCache for this model."
-            )
-        if (batch, kv_heads, head_dim) != held:
-            raise CacheError(
-                f"Cannot add tokens to this cache: it holds {held[0]} rows of {held[1]} heads x {held[2]} "
-                f"channels, got {batch} rows of {kv_heads} x {head_dim}; use one cache per batch "
-                "and model, or reset() it."
-            )
-        if place is not None and keys.device != place.storage.device:
-            raise ConfigError(
-                f"Cannot add tokens to this cache: it lies on {place.storage.device}, they on {keys.device}."
-            )
 
     def _make_room(self, layer: int, keys: torch.Tensor, real: torch.Tensor | None) -> Spans:
         """Where the pass's real tokens are, once there is room for them; forgets the batch that could not even begin."""
@@ -303,9 +259,7 @@ class PagedCache:
         step = Step(keys.shape[2], real, spans)
         open_step(self.rows, self.geometry, self.store.page_ids, self.store.block_ids, step)
         self.step = step
-        self._views.clear()
-        if step.is_table_changed:
-            self._tables.clear()
+        self._views.begin(step)
         for storage in self.storages:
             storage.copy_blocks(step.copies)
 
@@ -324,18 +278,3 @@ class PagedCache:
         was_long, self._was_long = self._was_long, step.new_tokens > UNDO_TOKENS
         if was_long or self._was_long:
             self.store.trim_blocks()
-
-
-def _is_same(step: Step, real: torch.Tensor | None) -> bool:
-    """Whether a later layer's mask is the first layer's, or its copy; another tensor is compared, which waits for the device."""
-    if step.real is real or (real is not None and Spans.of(real) is step.spans):
-        return True
-    if step.real is None or real is None:
-        spans = Spans.of(step.real if real is None else real)
-        return spans.order is None and spans.counts == step.spans.counts and not step.has_padding
-    return step.real.shape == real.shape and bool((step.real.to(real.device) == real).all())
-
-
-def _at_rest(row: Row) -> RowStep:
-    keys, values = len(row.keys.pages), len(row.values.pages)
-    return RowStep(row.length, 0, 0, True, PageCounts(keys, keys, keys), PageCounts(values, values, values))

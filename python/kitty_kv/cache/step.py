@@ -42,6 +42,12 @@ class RowStep:
     keys: PageCounts
     values: PageCounts
 
+    @classmethod
+    def at_rest(cls, row: Row) -> RowStep:
+        """Of a row between passes."""
+        keys, values = len(row.keys.pages), len(row.values.pages)
+        return cls(row.length, 0, 0, True, PageCounts(keys, keys, keys), PageCounts(values, values, values))
+
     @property
     def length(self) -> int:
         return self.past + self.count
@@ -89,6 +95,15 @@ class Step:
     def is_short(self) -> bool:
         """Whether all rows attend straight to the cache in one go."""
         return self.new_tokens <= SHORT_CALL and all(group.step.is_short for group in self.groups)
+
+    def is_for(self, real: torch.Tensor | None) -> bool:
+        """Whether a later layer's mask is the first layer's, or its copy; another is compared, which waits for the device."""
+        if self.real is real or (real is not None and Spans.of(real) is self.spans):
+            return True
+        if self.real is None or real is None:
+            spans = Spans.of(self.real if real is None else real)
+            return spans.order is None and spans.counts == self.spans.counts and not self.has_padding
+        return self.real.shape == real.shape and bool((self.real.to(real.device) == real).all())
 
 
 def plan_step(
