@@ -138,7 +138,7 @@ class CacheView(NamedTuple):
     value_pages: torch.Tensor  # uint8 [N, HKV, value_bytes]
     value_table: torch.Tensor
     value_page_counts: torch.Tensor
-    blocks: torch.Tensor  # 16-bit [NB, HKV, BLOCK, D], of keys and of values
+    blocks: torch.Tensor  # 16-bit (references: or float32) [NB, HKV, BLOCK, D], of keys and of values
     key_block_table: torch.Tensor  # int32 [B, sink_blocks + ring], indices into NB
     value_block_table: torch.Tensor
 

@@ -7,10 +7,11 @@ import torch
 from .pages import BLOCK, CacheView
 
 HALF_TYPES = (torch.float16, torch.bfloat16)
+FLOAT_TYPES = (*HALF_TYPES, torch.float32)
 
 
 def check_view(action: str, view: CacheView, *, layers: int | None = None) -> None:
-    """Raises unless the parts of ``view`` fit together.
+    """Raises unless the parts of ``view`` fit together; its blocks may be float32, which only the references take.
 
     Args:
         action: what is attempted, such as ``pack pages``, for the error.
@@ -18,9 +19,11 @@ def check_view(action: str, view: CacheView, *, layers: int | None = None) -> No
         layers: number of a leading LAYERS dimension of the pools, None for pools without one.
     """
     layout, lead = view.layout, () if layers is None else (layers,)
-    blocks, rows, device = view.blocks, view.lengths.shape[0], view.blocks.device
-    kv_heads = blocks.shape[-3] if blocks.ndim >= 3 else 0
-    check_tensor(action, "blocks", blocks, (*lead, None, kv_heads, BLOCK, layout.head_dim), HALF_TYPES, device)
+    blocks, device = view.blocks, view.blocks.device
+    kv_heads = blocks.shape[-3] if blocks.ndim >= 3 else None
+    check_tensor(action, "blocks", blocks, (*lead, None, kv_heads, BLOCK, layout.head_dim), FLOAT_TYPES, device)
+    check_tensor(action, "lengths", view.lengths, (None,), (torch.int32,), device)
+    rows = view.lengths.shape[0]
     for kind, page_bytes in (("key", layout.key_bytes), ("value", layout.value_bytes)):
         pages = getattr(view, f"{kind}_pages")
         check_tensor(action, f"{kind}_pages", pages, (*lead, None, kv_heads, page_bytes), (torch.uint8,), device)
@@ -33,7 +36,15 @@ def check_view(action: str, view: CacheView, *, layers: int | None = None) -> No
                 f"Cannot {action}: {kind}_block_table must have at least the {view.sink_blocks} sink blocks of a row, "
                 f"got {got} columns."
             )
-    check_counter(action, "lengths", view.lengths, rows, device)
+
+
+def check_half_blocks(action: str, view: CacheView) -> None:
+    """Raises a TypeError unless the blocks of ``view`` have 16 bits, as the Triton kernels want."""
+    if view.blocks.dtype not in HALF_TYPES:
+        raise TypeError(
+            f"Cannot {action} with impl='triton': blocks must be float16 or bfloat16, got {_short(view.blocks.dtype)}; "
+            "choose impl='reference'."
+        )
 
 
 def check_counter(action: str, name: str, counter: torch.Tensor, rows: int, device: torch.device) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from ..dispatch import choose
 from ..pages import CacheView
-from ..validation import HALF_TYPES, check_counter, check_tensor, check_view
+from ..validation import FLOAT_TYPES, check_counter, check_tensor, check_view
 from . import reference
 
 __all__ = ["CacheView", "append"]
@@ -47,7 +47,7 @@ def append(
     new_tokens = keys.shape[2] if isinstance(keys, torch.Tensor) and keys.ndim == 4 else None
     for name, tensor in (("keys", keys), ("values", values)):
         wanted = (rows, kv_heads, new_tokens, head_dim)
-        check_tensor("append", name, tensor, wanted, (*HALF_TYPES, torch.float32), device)
+        check_tensor("append", name, tensor, wanted, FLOAT_TYPES, device)
     for name, counter in (("first_new", first_new), ("starts", starts), ("counts", counts)):
         check_counter("append", name, counter, rows, device)
     run = choose("append", {"reference": reference.append, "triton": _triton}, impl, device)

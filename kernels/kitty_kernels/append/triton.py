@@ -13,6 +13,7 @@ import triton.language as tl
 
 from ..common.triton import block_offsets, load_rows, narrowed
 from ..pages import BLOCK, CacheView
+from ..validation import check_half_blocks
 
 TOKENS_PER_PROGRAM = 16
 
@@ -76,6 +77,7 @@ def append(
     counts: torch.Tensor,
 ) -> None:
     """See ``api.append``."""
+    check_half_blocks("append", view)
     rows, kv_heads, new_tokens, head_dim = keys.shape
     rings = [table.shape[1] - view.sink_blocks for table in (view.key_block_table, view.value_block_table)]
     candidates = view.sink_tokens + max(rings) * BLOCK

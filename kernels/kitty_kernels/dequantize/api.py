@@ -6,7 +6,7 @@ import torch
 
 from ..dispatch import choose
 from ..pages import CacheView, PackedKeys, PackedValues
-from ..validation import HALF_TYPES, check_view
+from ..validation import FLOAT_TYPES, check_view
 from . import reference
 
 __all__ = [
@@ -77,7 +77,7 @@ def dequantize_view(
     check_view("dequantize", view)
     if not isinstance(tokens, int) or tokens < 0:
         raise ValueError(f"Cannot dequantize: tokens must be an integer >= 0, got {tokens!r}.")
-    if dtype not in (*HALF_TYPES, torch.float32):
+    if dtype not in FLOAT_TYPES:
         raise TypeError(f"Cannot dequantize: dtype must be float16, bfloat16 or float32, got {dtype}.")
     implementations = {"reference": reference.dequantize_view, "triton": _triton_view}
     return choose("dequantize_view", implementations, impl, view.blocks.device)(view, tokens=tokens, dtype=dtype)

@@ -13,6 +13,7 @@ import triton.language as tl
 
 from ..common.triton import block_offsets, load_rows, narrowed
 from ..pages import BLOCK, FIELDS_PER_BYTE, CacheView, PackedKeys, PackedValues
+from ..validation import check_half_blocks
 
 PAGE = 128
 MAX_HEAD_DIM = 256
@@ -238,6 +239,7 @@ def dequantize_values(pages: PackedValues) -> torch.Tensor:
 
 def dequantize_view(view: CacheView, *, tokens: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """See ``api.dequantize_view``."""
+    check_half_blocks("dequantize", view)
     layout, rows, kv_heads = view.layout, view.lengths.shape[0], view.blocks.shape[1]
     _check_page(layout.page_size, layout.head_dim)
     keys, values = (

@@ -6,7 +6,7 @@ import torch
 
 from ..dispatch import choose
 from ..pages import BLOCK, FIELDS_PER_BYTE, CacheView, PackedKeys, PackedValues, PageLayout
-from ..validation import HALF_TYPES, check_counter, check_tensor, check_view
+from ..validation import FLOAT_TYPES, check_counter, check_tensor, check_view
 from . import reference
 
 __all__ = [
@@ -121,7 +121,7 @@ def pack_cached(
     if new is not None:
         rows, device = view.lengths.shape[0], view.blocks.device
         wanted = (rows, view.blocks.shape[1], None, view.layout.head_dim)
-        check_tensor("pack pages", "new", new, wanted, (*HALF_TYPES, torch.float32), device)
+        check_tensor("pack pages", "new", new, wanted, FLOAT_TYPES, device)
         check_counter("pack pages", "first_new", first_new, rows, device)
         check_counter("pack pages", "starts", starts, rows, device)
     implementations = {"reference": reference.pack_cached, "triton": _triton_cached}

@@ -9,7 +9,7 @@ import torch
 import triton
 
 from ..pages import BLOCK, FIELDS_PER_BYTE, CacheView, PackedKeys, PackedValues, PageLayout
-from ..validation import HALF_TYPES
+from ..validation import HALF_TYPES, check_half_blocks
 from .kernel import SIZES, pack_keys_kernel, pack_values_kernel
 from .random_scores import random_scores
 
@@ -93,6 +93,7 @@ def _pack_jobs(
     first_new: torch.Tensor | None = None,
     starts: torch.Tensor | None = None,
 ) -> None:
+    check_half_blocks("pack pages", view)
     is_keys, rows = kind == "keys", view.lengths.shape[0]
     table = view.key_block_table if is_keys else view.value_block_table
     source = _Source(new, first_new, starts, jobs.contiguous(), view.blocks, table, rows, view.sink_tokens)

@@ -1,7 +1,7 @@
 """Which implementation of the operations a cache runs: chosen by name or by device, never silently replaced.
 
 auto        on CUDA ``triton``; elsewhere plain torch over the same pages and blocks, with the codec's reference
-reference   the references of all operations, on any device: the specification, and slow
+reference   the references of all operations, on any device: the specification, and slow; float32 keys too
 triton      the kernels, on CUDA, or on the CPU under Triton's interpreter
 """
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 IMPLEMENTATIONS = ("auto", "reference", "triton")
 _HALF_TYPES = (torch.float16, torch.bfloat16)
+_REFERENCE_TYPES = (*_HALF_TYPES, torch.float32)
 _TRITON_PAGE = 128
 _TRITON_MAX_HEAD_DIM = 256
 
@@ -38,18 +39,19 @@ def resolve(
     """How tokens of ``dtype`` on ``device`` are stored and attended.
 
     Raises:
-        UnsupportedError: the kernels cannot hold such a cache.
+        UnsupportedError: the kernels, or the references, cannot hold such a cache.
     """
     impl = cache.impl
     if impl == "auto":
         impl = "triton" if device.type == "cuda" else "plain"
     if impl == "triton":
         _check_triton(dtype, layout)
-    is_packed = any(shape.is_packed for shape in cache.geometry)
-    # The operations take 16-bit blocks only; without any page nothing of theirs is needed.
-    if impl == "plain" or (impl == "reference" and not is_packed):
-        return PlainRoute(cache)
-    return KernelRoute(cache, impl)
+    if impl == "reference" and dtype not in _REFERENCE_TYPES:
+        raise UnsupportedError(
+            f"Cannot run this cache with the references: they take float16, bfloat16 and float32 keys, got {dtype}; "
+            "load the model in one of these, or pass impl='auto'."
+        )
+    return PlainRoute(cache) if impl == "plain" else KernelRoute(cache, impl)
 
 
 def _check_triton(dtype: torch.dtype, layout: PageLayout) -> None:

@@ -55,6 +55,18 @@ def test_of_more_tokens_than_the_ring_holds_the_last_stay():
         assert torch.equal(stored, tokens[0][:, t])
 
 
+def test_float32_blocks_hold_float32_tokens_exactly():
+    tokens = random_rows([30], 2, 64, torch.float32)
+    nothing = [row[:, :0] for row in tokens]
+    view = PlainCache(nothing, nothing, [0], [0], 5, 8).view()
+    zero, thirty = torch.zeros(1, dtype=torch.int32), torch.full((1,), 30, dtype=torch.int32)
+    append(tokens[0][None], tokens[0][None], view, first_new=zero, starts=zero, counts=thirty)
+    for t in range(30):
+        slot = t // BLOCK if t < 5 else 1 + (t - 5) // BLOCK
+        stored = view.blocks[view.value_block_table[0, slot], :, t % BLOCK if t < 5 else (t - 5) % BLOCK]
+        assert torch.equal(stored, tokens[0][:, t])
+
+
 def test_append_names_the_wrong_argument():
     rows = random_rows([30], 2, 64, torch.float16)
     view, zero = PlainCache(rows, rows, [0], [0], 5, 8).view(), torch.zeros(1, dtype=torch.int32)

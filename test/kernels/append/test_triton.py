@@ -78,3 +78,12 @@ def test_counters_and_tables_that_lead_nowhere_are_not_followed(device):
         copy = view._replace(blocks=view.blocks.clone(), key_block_table=table, value_block_table=table)
         append(view=copy, impl="triton", **arguments)
         assert copy.blocks.isnan().all(), entry
+
+
+def test_float32_blocks_are_refused_with_the_remedy(device):
+    rows = random_rows([20], 2, 64, torch.float32)
+    view = PlainCache(rows, rows, [0], [0], 5, 8).view(device)
+    zero = torch.zeros(1, dtype=torch.int32, device=device)
+    new = rows[0][None].to(device)
+    with pytest.raises(TypeError, match="blocks must be float16 or bfloat16, got float32; choose impl='reference'"):
+        append(new, new, view, first_new=zero, starts=zero, counts=zero, impl="triton")

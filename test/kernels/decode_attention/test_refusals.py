@@ -24,31 +24,55 @@ def query(*shape: int, dtype: torch.dtype = torch.float16) -> torch.Tensor:
     return torch.zeros(shape or (2, 4, 1, HEAD_DIM), dtype=dtype)
 
 
+def spread(pool: torch.Tensor) -> torch.Tensor:
+    """The same pool with its heads further apart."""
+    return torch.cat([pool, pool], -1)[..., : pool.shape[-1]]
+
+
 def swapped(view: CacheView, **parts: object) -> CacheView:
     return view._replace(**parts)
 
 
 REFUSED = {
-    "query must be": (lambda v: (query(2, 4, HEAD_DIM), v), {}),
-    "query has head_dim 32": (lambda v: (query(2, 4, 1, 32), v), {}),
+    "query must be floating point of shape (2, any, any, 64), got torch.float16 of (2, 4, 64)": (
+        lambda v: (query(2, 4, HEAD_DIM), v),
+        {},
+    ),
+    "query must be floating point of shape (2, any, any, 64), got torch.float16 of (2, 4, 1, 32)": (
+        lambda v: (query(2, 4, 1, 32), v),
+        {},
+    ),
     "3 query heads do not divide among 2 KV heads": (lambda v: (query(2, 3, 1, HEAD_DIM), v), {}),
-    "lengths must be int32 [3]": (lambda v: (query(3, 4, 1, HEAD_DIM), v), {}),
-    "lengths must be int32": (lambda v: (query(), swapped(v, lengths=v.lengths.long())), {}),
-    "key_page_counts must be int32": (lambda v: (query(), swapped(v, key_page_counts=v.key_page_counts[:1])), {}),
-    "value_table must be int32": (lambda v: (query(), swapped(v, value_table=v.value_table.long())), {}),
-    "key_table must be int32": (lambda v: (query(), swapped(v, key_table=v.key_table[:1])), {}),
-    "key_block_table must have at least 2 columns": (
+    "query must be floating point of shape (2, any, any, 64), got torch.float16 of (3, 4, 1, 64)": (
+        lambda v: (query(3, 4, 1, HEAD_DIM), v),
+        {},
+    ),
+    "lengths must be int32, got int64": (lambda v: (query(), swapped(v, lengths=v.lengths.long())), {}),
+    "key_page_counts must have shape (2), got (1,)": (
+        lambda v: (query(), swapped(v, key_page_counts=v.key_page_counts[:1])),
+        {},
+    ),
+    "value_table must be int32, got int64": (lambda v: (query(), swapped(v, value_table=v.value_table.long())), {}),
+    "key_table must have shape (2, any), got (1, 1)": (lambda v: (query(), swapped(v, key_table=v.key_table[:1])), {}),
+    "key_block_table must have at least the 2 sink blocks of a row, got 1 columns": (
         lambda v: (query(), swapped(v, key_block_table=v.key_block_table[:, :1])),
         {},
     ),
-    "key_pages must be contiguous uint8": (lambda v: (query(), swapped(v, key_pages=v.key_pages[..., 1:])), {}),
-    "value_pages must be contiguous uint8": (lambda v: (query(), swapped(v, value_pages=v.value_pages.float())), {}),
-    "blocks must be [NB, HKV, 16, D]": (lambda v: (query(), swapped(v, blocks=v.blocks[:, :, :8])), {}),
+    "key_pages must have shape (any, 2, ": (lambda v: (query(), swapped(v, key_pages=v.key_pages[..., 1:])), {}),
+    "value_pages must be uint8, got float32": (lambda v: (query(), swapped(v, value_pages=v.value_pages.float())), {}),
+    "blocks must have shape (any, 2, 16, 64), got": (lambda v: (query(), swapped(v, blocks=v.blocks[:, :, :8])), {}),
     "blocks must be contiguous": (
         lambda v: (query(), swapped(v, blocks=v.blocks.transpose(0, 1).contiguous().transpose(0, 1))),
         {},
     ),
-    "first_positions must be int32": (lambda v: (query(), v), {"first_positions": torch.zeros(2)}),
+    "key_pages must be contiguous": (lambda v: (query(), swapped(v, key_pages=spread(v.key_pages))), {}),
+    "blocks must be float16 or bfloat16 or float32, got float64": (
+        lambda v: (query(), swapped(v, blocks=v.blocks.double())),
+        {},
+    ),
+    "query must lie on cpu, got meta": (lambda v: (query().to("meta"), v), {}),
+    "lengths must have shape (any), got ()": (lambda v: (query(), swapped(v, lengths=v.lengths[0])), {}),
+    "first_positions must be int32, got float32": (lambda v: (query(), v), {"first_positions": torch.zeros(2)}),
     "window must be at least 1 or None, got 0": (lambda v: (query(), v), {"window": 0}),
     "softcap must be over 0 or None, got -1.0": (lambda v: (query(), v), {"softcap": -1.0}),
     "scaling must be finite, got nan": (lambda v: (query(), v), {"scaling": float("nan")}),

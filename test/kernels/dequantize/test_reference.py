@@ -66,3 +66,10 @@ def test_dequantize_view_names_the_wrong_argument():
         api.dequantize_view(view, tokens=3, dtype=torch.float64)
     with pytest.raises(TypeError, match="key_table must be int32, got int64"):
         api.dequantize_view(view._replace(key_table=view.key_table.long()), tokens=3)
+
+
+def test_float32_blocks_come_back_exactly():
+    keys, values = (random_rows([20, 300], 2, 64, torch.float32, seed) for seed in (3, 4))
+    cache = PlainCache(keys, values, [0, 2], [0, 1], 5, 8)
+    for got, want in zip(api.dequantize_view(cache.view(), tokens=300), cache.dense(300), strict=True):
+        np.testing.assert_array_equal(got.numpy(), want)

@@ -77,3 +77,10 @@ def test_other_page_sizes_are_refused_with_the_remedy(device):
         ValueError, match="takes 128 tokens a page and head_dim up to 256, got 64 and 128; choose impl='ref"
     ):
         api.dequantize_values(values, impl="triton")
+
+
+def test_float32_blocks_are_refused_with_the_remedy(device):
+    rows = random_rows([20], 2, 64, torch.float32)
+    view = PlainCache(rows, rows, [0], [0], 5, 8).view(device)
+    with pytest.raises(TypeError, match="blocks must be float16 or bfloat16, got float32; choose impl='reference'"):
+        api.dequantize_view(view, tokens=20, impl="triton")

@@ -172,9 +172,9 @@ def test_pack_cached_names_the_wrong_argument():
         ),
         ({"view": view._replace(key_pages=view.key_pages[..., :-1])}, ValueError, "key_pages must have shape"),
         (
-            {"view": view._replace(blocks=view.blocks.float())},
+            {"view": view._replace(blocks=view.blocks.double())},
             TypeError,
-            "blocks must be float16 or bfloat16, got float32",
+            "blocks must be float16 or bfloat16 or float32, got float64",
         ),
         ({"view": view._replace(value_block_table=view.value_block_table[:, :0])}, ValueError, "at least the 1 sink"),
         (

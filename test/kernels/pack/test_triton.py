@@ -205,6 +205,9 @@ def test_what_triton_cannot_pack_is_refused_with_the_remedy(device):
     far_apart = view._replace(blocks=view.blocks.transpose(1, 2).contiguous().transpose(1, 2))
     with pytest.raises(ValueError, match="must lie 64 elements apart, got blocks with stride 128"):
         api.pack_cached(far_apart, impl="triton", **arguments)
+    wide = view._replace(blocks=view.blocks.float())
+    with pytest.raises(TypeError, match="blocks must be float16 or bfloat16, got float32; choose impl='reference'"):
+        api.pack_cached(wide, impl="triton", **arguments)
 
 
 def test_a_comparison_with_half_steps_is_a_rounded_division():

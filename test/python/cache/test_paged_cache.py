@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from kitty_kv import PRESETS, CacheError, ConfigError, KittyConfig, UnsupportedError
+from kitty_kv.cache.kernel_route import KernelRoute
 from kitty_kv.cache.memory import cache_memory
 from kitty_kv.cache.paged_cache import PagedCache
 
@@ -389,6 +390,28 @@ def test_implementations_are_chosen_by_name_and_never_replaced():
         PagedCache(PRESETS["kitty"], 1, "triton").layers[0].append(k.float(), v.float())
     with pytest.raises(UnsupportedError, match="page_size 128, got 64"):
         PagedCache(KittyConfig(page_size=64), 1, "triton").layers[0].append(k, v)
+    for preset in ("kitty", "fp16"):
+        with pytest.raises(UnsupportedError, match=r"float16, bfloat16 and float32 keys, got torch\.float64"):
+            PagedCache(PRESETS[preset], 1, "reference").layers[0].append(k.double(), v.double())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("preset", ["fp16", "kitty"])
+def test_impl_reference_runs_the_references_whatever_is_packed(preset, dtype):
+    q, k, v = random_call(np.random.default_rng(16), 1, 50, dtype)
+    cache, cuts = PagedCache(PRESETS[preset], 1, "reference"), [0, 20, 21, 50]
+    got = [
+        cache.layers[0].attend(*(x[:, :, a:b] for x in (q, k, v)), scaling=SCALING) for a, b in itertools.pairwise(cuts)
+    ]
+    # Nothing is packed of 50 tokens yet, and 16 bits hold what a packing cache keeps of float32.
+    held = [x.half().double() if preset == "kitty" and dtype == torch.float32 else x.double() for x in (k, v)]
+    keys, values = (x.repeat_interleave(GROUPS, 1) for x in held)
+    hidden = torch.ones(50, 50, dtype=torch.bool).triu(1)
+    weights = (q.double() @ keys.transpose(-1, -2) * SCALING).masked_fill(hidden, -torch.inf).softmax(-1)
+    error = (torch.cat(got, 2).double() - weights @ values).abs().max()
+    assert error <= 16 * torch.finfo(torch.float16 if preset == "kitty" and dtype == torch.float32 else dtype).eps
+    assert isinstance(cache.route, KernelRoute)
+    assert cache.route.impl == "reference"
 
 
 @pytest.mark.parametrize("page_size", [8, 24, 64])

@@ -112,9 +112,13 @@ def test_stock_attention_without_install_refuses_a_batch_rather_than_caching_its
         model(prompt(20, rows=2), past_key_values=KittyCache.for_model(model))
 
 
-@pytest.mark.parametrize("preset", list(PRESETS))
-def test_implementations_agree_over_padded_prompts_and_single_tokens(make_model, preset):
-    model = make_model(dtype=torch.float16)
+@pytest.mark.parametrize(
+    ("preset", "dtype"),
+    [*((preset, torch.float16) for preset in PRESETS), ("fp16", torch.float32)],
+    ids=str,
+)
+def test_implementations_agree_over_padded_prompts_and_single_tokens(make_model, preset, dtype):
+    model = make_model(dtype=dtype)
     ids, mask = prompt(320, rows=2), torch.ones(2, 320, dtype=torch.long)
     mask[1, :260] = 0
     positions = (mask.cumsum(1) - 1).clamp_min(0)
@@ -128,7 +132,8 @@ def test_implementations_agree_over_padded_prompts_and_single_tokens(make_model,
         assert cache.lengths == [320, 60]
         logits[impl] = torch.stack(seen)
     difference = (logits["auto"] - logits["reference"]).abs().max()
-    assert difference <= 0.01 * logits["auto"].abs().max()
+    # Of a 16-bit model they round in different places.
+    assert difference <= (1e-5 if dtype == torch.float32 else 0.01) * logits["auto"].abs().max()
 
 
 def test_a_cache_filled_in_inference_mode_goes_on_outside_of_it(make_model):
