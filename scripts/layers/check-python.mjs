@@ -40,15 +40,15 @@ function checkKernelImport(path, { name, isTopLevel }, stdlib) {
   const [outer] = name.split(".");
   const [op, file] = path.slice(KERNELS.length + 1).split("/");
   if (outer === "kitty_kernels") return checkKernelFile(op, file, name.split("."), isTopLevel);
-  if (outer === "triton" && isTopLevel && !TRITON_FILES.includes(file)) {
-    return "imports triton at the top: only an operation's triton.py and kernel.py may, so that kernels load without it";
+  if (outer === "triton" && isTopLevel && !isTritonFile(file)) {
+    return "imports triton at the top: only an operation's triton.py, kernel.py and *_kernel.py may, so that kernels load without it";
   }
   if (KERNEL_PACKAGES.includes(outer) || stdlib.includes(outer)) return undefined;
   return `imports ${outer}: kernels may import only ${KERNEL_PACKAGES.join(", ")} and the standard library`;
 }
 
-/** An operation's launcher, and its kernel where both are too long for one file. */
-const TRITON_FILES = ["triton.py", "kernel.py"];
+/** An operation's launcher, and its kernels where all are too long for one file. */
+const isTritonFile = (file) => /^(triton|kernel|\w+_kernel)\.py$/.test(file);
 
 /** api -> {reference | triton}; these two never import each other, and triton is loaded on first use. */
 function checkKernelFile(op, file, [, targetOp, targetFile], isTopLevel) {
@@ -57,8 +57,9 @@ function checkKernelFile(op, file, [, targetOp, targetFile], isTopLevel) {
   if (isImplementation && ["reference", "triton"].includes(targetFile)) {
     return `imports ${targetFile}: implementations never import each other`;
   }
-  if (targetFile === "kernel" && !TRITON_FILES.includes(file))
-    return "imports kernel.py, which is its triton.py's alone";
+  if (isTritonFile(`${targetFile}.py`) && targetFile !== "triton" && !isTritonFile(file)) {
+    return `imports ${targetFile}.py, which is its triton.py's alone`;
+  }
   if (targetFile === "triton" && isTopLevel) return "imports triton.py at the top: load it on first use";
   return undefined;
 }

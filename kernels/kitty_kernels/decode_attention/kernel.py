@@ -3,11 +3,6 @@
 Legend: D head_dim, VR = D/4 rows of a value page, R = PAGE/4 rows of a key page, DB boosted channels, NQ queries that one
 program serves (heads of a group times new tokens), TILE tokens of a 16-bit tile. Every BLOCK_* is the power of two at or
 above its size.
-
-Three ideas carry it. Scales are folded away: a page's key scales into the query, its value scales into the weights, so
-that codes meet the tensor core raw. Codes stay where they lie in their byte: ``byte & (3 << 2f)`` is the 8-bit integer
-``code * 4^f``, four of them by one AND. The other operand, the scaled query or the weights, becomes a 16-bit integer in
-two 8-bit columns (high, low) of one product, which fill the columns that a few query heads would leave empty.
 """
 
 from __future__ import annotations
@@ -15,12 +10,23 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .block_kernel import attend_block_values, dot_16_bits, tile_offsets
+from .launch_kernel import NOT_SPECIALIZED, await_last_kernel
+from .page_kernel import (
+    STEPS,
+    add_page_values,
+    attend_page_values,
+    half_at,
+    page_scores,
+    quantized_query,
+    to_int8_pairs,
+    whole_page_scores,
+)
+
 PAGE = tl.constexpr(128)
 BLOCK = tl.constexpr(16)
 TILE = tl.constexpr(32)
 R = tl.constexpr(32)
-# Largest integer whose two bytes, low one rounded to signed, both fit: 127 * 256 + 127.
-STEPS = tl.constexpr(32639.0)
 LOG2_E = tl.constexpr(1.4426950408889634)
 # What an item of work costs, in units of a quarter of a page.
 PAGE_COST = tl.constexpr(4)
@@ -30,63 +36,6 @@ PLAIN_COST = tl.constexpr(3)
 # Stands for minus infinity where differences are taken. (A constexpr stands on the right of an operator only: Triton's
 # interpreter loses what it meets on the left.)
 LOWEST = tl.constexpr(-1.0e30)
-# Counts that change as rows grow must not compile anything anew.
-_NOT_SPECIALIZED = (
-    "stride_kt", "stride_vt", "stride_kb", "stride_vb", "window", "key_width", "value_width", "key_blocks", "value_blocks",
-    "new_tokens", "queries", "splits",
-)  # fmt: skip
-
-
-@triton.jit
-def field(x, F: tl.constexpr, HAS_PTX: tl.constexpr):
-    """Field F of every byte as int8: ``code * 4^F`` for F < 3, ``code * 16`` for F = 3, whose top bit would be a sign."""
-    if HAS_PTX:
-        if F == 0:
-            out = tl.inline_asm_elementwise(
-                "and.b32 $0, $1, 0x03030303;", "=r,r", [x], dtype=tl.int8, is_pure=True, pack=4
-            )
-        elif F == 1:
-            out = tl.inline_asm_elementwise(
-                "and.b32 $0, $1, 0x0C0C0C0C;", "=r,r", [x], dtype=tl.int8, is_pure=True, pack=4
-            )
-        elif F == 2:
-            out = tl.inline_asm_elementwise(
-                "and.b32 $0, $1, 0x30303030;", "=r,r", [x], dtype=tl.int8, is_pure=True, pack=4
-            )
-        else:
-            out = tl.inline_asm_elementwise(
-                "{.reg .b32 t; shr.b32 t, $1, 2; and.b32 $0, t, 0x30303030;}",
-                "=r,r",
-                [x],
-                dtype=tl.int8,
-                is_pure=True,
-                pack=4,
-            )
-    elif F == 3:
-        out = ((x >> 2) & 0x30).to(tl.int8)
-    else:
-        out = (x & (3 << (2 * F))).to(tl.int8)
-    return out
-
-
-@triton.jit
-def to_int8_pairs(x, factor, ROWS: tl.constexpr, NQ: tl.constexpr):
-    """``round(x * factor)``, at most STEPS in size, as int8 columns (high, low): float32 ``[ROWS, NQ]`` to ``[ROWS, 2 NQ]``.
-
-    The integer is ``256 high + low``.
-    """
-    # Adding 1.5 * 2^23 leaves the rounded integer in the low bits of the sum.
-    bits = (x * factor[None, :] + 12582912.0).to(tl.int32, bitcast=True)
-    low = bits.to(tl.int8)
-    high = ((bits + 128) >> 8).to(tl.int8)
-    return tl.reshape(tl.join(high, low), (ROWS, 2 * NQ))
-
-
-@triton.jit
-def from_int8_pairs(product, ROWS: tl.constexpr, NQ: tl.constexpr):
-    """Puts the columns (high, low) of an int32 product together: ``[ROWS, 2 NQ]`` to float32 ``[ROWS, NQ]``."""
-    high, low = tl.split(tl.reshape(product, (ROWS, NQ, 2)))
-    return (high * 256 + low).to(tl.float32)
 
 
 @triton.jit
@@ -99,119 +48,10 @@ def capped(scores, softcap, HAS_SOFTCAP: tl.constexpr):
 
 
 @triton.jit
-def quantized_query(q, q_boosted, scale, scale_boosted, HAS_BOOST: tl.constexpr):
-    """Folds a page's key scales into the query and finds the integer grid of the products.
-
-    The high plane counts four times, so that both planes add up in one accumulator.
-
-    Returns:
-        Scaled queries ``[D, NQ]`` and ``[DB, NQ]`` (times 4), integers a unit ``[NQ]`` and units an integer ``[NQ]``.
-    """
-    scaled = q * scale[:, None]
-    largest = tl.max(tl.abs(scaled), 0)
-    boosted = scaled
-    if HAS_BOOST:
-        boosted = q_boosted * (scale_boosted * 4.0)[:, None]
-        largest = tl.maximum(largest, tl.max(tl.abs(boosted), 0))
-    step = tl.maximum(largest, 1e-30) * (1.0 / STEPS)
-    return scaled, boosted, 1.0 / step, step
-
-
-@triton.jit
-def page_scores(
-    low, high, F: tl.constexpr, pairs, boosted_pairs, step, bias, NQ: tl.constexpr, HAS_BOOST: tl.constexpr,
-    HAS_PTX: tl.constexpr,
-):  # fmt: skip
-    """Scores of the tokens in field F of a key page, float32 ``[R, NQ]``."""
-    product = tl.dot(field(low, F, HAS_PTX), pairs, out_dtype=tl.int32)
-    if HAS_BOOST:
-        product = tl.dot(field(high, F, HAS_PTX), boosted_pairs, product, out_dtype=tl.int32)
-    weight: tl.constexpr = 1.0 if F == 0 else (0.25 if F == 1 else 0.0625)
-    return from_int8_pairs(product, R, NQ) * (step * weight)[None, :] + bias[None, :]
-
-
-@triton.jit
-def whole_page_scores(
-    key, q, queries, is_query, unit, od, ob, orow, D: tl.constexpr, DB: tl.constexpr, NQ: tl.constexpr, KEY_HIGH: tl.constexpr,
-    KEY_SCALE: tl.constexpr, KEY_MINIMUM: tl.constexpr, KEY_CHANNELS: tl.constexpr, BLOCK_D: tl.constexpr,
-    BLOCK_DB: tl.constexpr, HAS_PTX: tl.constexpr,
-):  # fmt: skip
-    """Scores of a key page that is not worth preparing ahead: of its four fields, float32 ``[R, NQ]`` each.
-
-    ``q`` is ``[D, NQ]`` times ``unit``; ``queries`` points to where each of them begins, ``[NQ]``.
-    """
-    HAS_BOOST: tl.constexpr = DB > 0
-    scale = tl.load(half_at(key, KEY_SCALE) + od, mask=od < D, other=0.0).to(tl.float32)
-    minimum = tl.load(half_at(key, KEY_MINIMUM) + od, mask=od < D, other=0.0).to(tl.float32)
-    low = tl.load(key + orow[:, None] * D + od[None, :], mask=(od < D)[None, :], other=0)  # [R, D]
-    high = low
-    q_boosted = tl.zeros([BLOCK_DB, NQ], tl.float32)
-    scale_boosted = tl.zeros([BLOCK_DB], tl.float32)
-    if HAS_BOOST:
-        channel = tl.load(key + KEY_CHANNELS + ob, mask=ob < DB, other=0).to(tl.int32)
-        high = tl.load(key + KEY_HIGH + orow[:, None] * DB + ob[None, :], mask=(ob < DB)[None, :], other=0)  # [R, DB]
-        q_boosted = tl.load(
-            queries[None, :] + channel[:, None], mask=is_query[None, :] & (ob < DB)[:, None], other=0.0
-        ).to(tl.float32)
-        scale_boosted = tl.load(half_at(key, KEY_SCALE) + channel).to(tl.float32)
-    bias = tl.sum(q * minimum[:, None], 0)
-    scaled, boosted, factor, step = quantized_query(q, q_boosted * unit, scale, scale_boosted, HAS_BOOST)
-    pairs = to_int8_pairs(scaled, factor, BLOCK_D, NQ)
-    boosted_pairs = pairs
-    if HAS_BOOST:
-        boosted_pairs = to_int8_pairs(boosted, factor, BLOCK_DB, NQ)
-    s0 = page_scores(low, high, 0, pairs, boosted_pairs, step, bias, NQ, HAS_BOOST, HAS_PTX)
-    s1 = page_scores(low, high, 1, pairs, boosted_pairs, step, bias, NQ, HAS_BOOST, HAS_PTX)
-    s2 = page_scores(low, high, 2, pairs, boosted_pairs, step, bias, NQ, HAS_BOOST, HAS_PTX)
-    s3 = page_scores(low, high, 3, pairs, boosted_pairs, step, bias, NQ, HAS_BOOST, HAS_PTX)
-    return s0, s1, s2, s3
-
-
-@triton.jit
-def dot_16_bits(a, b, HAS_PTX: tl.constexpr):
-    """Product of 16-bit operands in float32."""
-    # Triton's interpreter multiplies bfloat16 as if its bits were integers; upcasting is exact.
-    if not HAS_PTX:
-        a = a.to(tl.float32)
-        b = b.to(tl.float32)
-    return tl.dot(a, b)
-
-
-@triton.jit
 def page_at(pool, ids, number, place, HKV: tl.constexpr, head, BYTES: tl.constexpr):
     """Record of the page whose id stands at ``place`` of ``ids``; ``number`` counts the places."""
     index = tl.sum(tl.where(number == place, ids, 0), 0) * HKV + head
     return pool + index.to(tl.int64) * BYTES
-
-
-@triton.jit
-def half_at(record, offset):
-    """Pointer to float16 parts of a byte record."""
-    return (record + offset).to(tl.pointer_type(tl.float16))
-
-
-@triton.jit
-def add_page_values(
-    acc, code, F: tl.constexpr, pairs, keep, gain, BLOCK_VR: tl.constexpr, NQ: tl.constexpr, HAS_PTX: tl.constexpr
-):
-    """``acc * keep`` plus weights times the channels in field F of a value page, float32 ``[VR, NQ]``."""
-    product = tl.dot(field(code, F, HAS_PTX), pairs, out_dtype=tl.int32)
-    weight: tl.constexpr = 1.0 if F == 0 else (0.25 if F == 1 else 0.0625)
-    return acc * keep[None, :] + from_int8_pairs(product, BLOCK_VR, NQ) * (gain * weight)[None, :]
-
-
-@triton.jit
-def await_last_kernel(HAS_PDL: tl.constexpr):
-    """Lets the next kernel of the stream start launching, and waits until the last one has ended and its writes are seen."""
-    if HAS_PDL:
-        tl.inline_asm_elementwise(
-            "griddepcontrol.wait; griddepcontrol.launch_dependents; mov.u32 $0, 0;",
-            "=r",
-            [],
-            dtype=tl.int32,
-            is_pure=False,
-            pack=1,
-        )
 
 
 @triton.jit
@@ -220,87 +60,7 @@ def share_of(cost, start, EACH: tl.constexpr, count):
     return tl.minimum(tl.cdiv(tl.maximum(cost - start, 0), EACH), count)
 
 
-@triton.jit
-def tile_offsets(
-    table, ids, slot, next_slot, has_block, has_next, ot, HKV: tl.constexpr, D: tl.constexpr, MAX_BLOCKS: tl.constexpr
-):
-    """Where the tokens of a tile, which fill up to two blocks, begin: int64 ``[TILE]``."""
-    if MAX_BLOCKS > 0:
-        place = tl.arange(0, MAX_BLOCKS)
-        block = tl.sum(tl.where(place == slot, ids, 0), 0)
-        next_block = tl.sum(tl.where(place == next_slot, ids, 0), 0)
-    else:
-        block = tl.load(table + slot, mask=has_block, other=0)
-        next_block = tl.load(table + next_slot, mask=has_next, other=0)
-    block = tl.where(ot < BLOCK, block, next_block)
-    return block.to(tl.int64) * (HKV * BLOCK * D) + (ot % BLOCK) * D
-
-
-@triton.jit
-def add_block_values(acc, values, weights, keep, BLOCK_VR: tl.constexpr, NQ: tl.constexpr, HAS_PTX: tl.constexpr):
-    """``acc * keep`` plus weights, in columns (rounded, rest), times 16-bit values ``[VR, TILE]``, float32 ``[VR, NQ]``."""
-    rounded, rest = tl.split(tl.reshape(dot_16_bits(values, weights, HAS_PTX), (BLOCK_VR, NQ, 2)))
-    return acc * keep[None, :] + (rounded + rest)
-
-
-@triton.jit
-def attend_block_values(
-    m, total, offset, acc0, acc1, acc2, acc3, scores, visible, blocks, offsets, is_value, ov,
-    D: tl.constexpr, BLOCK_VR: tl.constexpr, TILE: tl.constexpr, NQ: tl.constexpr, HAS_PTX: tl.constexpr,
-):  # fmt: skip
-    """Adds a tile of TILE tokens with scores ``[TILE, NQ]`` to the online softmax.
-
-    Returns:
-        The new ``m``, ``total``, ``offset`` and accumulators.
-    """
-    VR: tl.constexpr = D // 4
-    values = blocks + offsets[None, :] + ov[:, None]
-    mask = is_value[None, :] & (ov < VR)[:, None]
-    values0 = tl.load(values, mask=mask, other=0.0)  # [VR, TILE]
-    values1 = tl.load(values + VR, mask=mask, other=0.0)
-    values2 = tl.load(values + 2 * VR, mask=mask, other=0.0)
-    values3 = tl.load(values + 3 * VR, mask=mask, other=0.0)
-    m_new = tl.maximum(m, tl.max(scores, 0))
-    weight = tl.where(visible, tl.exp2(scores - m_new[None, :]), 0.0)
-    keep = tl.exp2(m - m_new)
-    total = total * keep + tl.sum(weight, 0)
-    # A weight and what rounding it leaves are two 16-bit columns, so that the product is exact in the weights.
-    rounded = weight.to(values0.dtype)
-    rest = (weight - rounded.to(tl.float32)).to(values0.dtype)
-    weights = tl.reshape(tl.join(rounded, rest), (TILE, 2 * NQ))
-    acc0 = add_block_values(acc0, values0, weights, keep, BLOCK_VR, NQ, HAS_PTX)
-    acc1 = add_block_values(acc1, values1, weights, keep, BLOCK_VR, NQ, HAS_PTX)
-    acc2 = add_block_values(acc2, values2, weights, keep, BLOCK_VR, NQ, HAS_PTX)
-    acc3 = add_block_values(acc3, values3, weights, keep, BLOCK_VR, NQ, HAS_PTX)
-    return m_new, total, offset * keep, acc0, acc1, acc2, acc3
-
-
-@triton.jit
-def attend_page_values(
-    m, total, offset, acc0, acc1, acc2, acc3, scores, visible, value, inside, ov, VR: tl.constexpr, VALUE_SCALE: tl.constexpr,
-    BLOCK_VR: tl.constexpr, TILE: tl.constexpr, NQ: tl.constexpr, HAS_PTX: tl.constexpr,
-):  # fmt: skip
-    """The same for TILE tokens of a value page, at places ``inside``."""
-    code = tl.load(value + ov[:, None] * PAGE + inside[None, :], mask=(ov < VR)[:, None], other=0)  # [VR, TILE]
-    scale = tl.load(half_at(value, VALUE_SCALE) + inside).to(tl.float32)
-    minimum = tl.load(half_at(value, VALUE_SCALE + 2 * PAGE) + inside).to(tl.float32)
-    m_new = tl.maximum(m, tl.max(scores, 0))
-    weight = tl.where(visible, tl.exp2(scores - m_new[None, :]), 0.0)
-    keep = tl.exp2(m - m_new)
-    total = total * keep + tl.sum(weight, 0)
-    offset = offset * keep + tl.sum(weight * minimum[:, None], 0)
-    step = tl.max(scale, 0) * (1.0 / STEPS)
-    gain = tl.full([NQ], 1.0, tl.float32)
-    pairs = to_int8_pairs(weight * scale[:, None], gain / step, TILE, NQ)
-    gain = gain * step
-    acc0 = add_page_values(acc0, code, 0, pairs, keep, gain, BLOCK_VR, NQ, HAS_PTX)
-    acc1 = add_page_values(acc1, code, 1, pairs, keep, gain, BLOCK_VR, NQ, HAS_PTX)
-    acc2 = add_page_values(acc2, code, 2, pairs, keep, gain, BLOCK_VR, NQ, HAS_PTX)
-    acc3 = add_page_values(acc3, code, 3, pairs, keep, gain, BLOCK_VR, NQ, HAS_PTX)
-    return m_new, total, offset, acc0, acc1, acc2, acc3
-
-
-@triton.jit(do_not_specialize=_NOT_SPECIALIZED)
+@triton.jit(do_not_specialize=NOT_SPECIALIZED)
 def decode_kernel(
     q_ptr, partial_ptr, lse_ptr, length_ptr, first_ptr,
     key_ptr, key_table_ptr, key_count_ptr, value_ptr, value_table_ptr, value_count_ptr,
@@ -640,44 +400,3 @@ def decode_kernel(
     tl.store(out + VR, (acc1 + offset[None, :]) * inverse[None, :], mask=mask)
     tl.store(out + 2 * VR, (acc2 + offset[None, :]) * inverse[None, :], mask=mask)
     tl.store(out + 3 * VR, (acc3 + offset[None, :]) * inverse[None, :], mask=mask)
-
-
-@triton.jit(do_not_specialize=_NOT_SPECIALIZED)
-def merge_kernel(
-    partial_ptr, lse_ptr, out_ptr, splits, queries, new_tokens, stride_ob, stride_oh, stride_os,
-    HKV: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr, CHANNELS: tl.constexpr, BLOCK_SPLITS: tl.constexpr,
-    HAS_PDL: tl.constexpr,
-):  # fmt: skip
-    """Program (row, KV head, query; CHANNELS channels): the splits' partial outputs, weighted by their share of the softmax."""
-    pid = tl.program_id(0).to(tl.int64)
-    column = pid % queries
-    head = (pid // queries) % HKV
-    row = pid // (queries * HKV)
-    od = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    osplit = tl.arange(0, BLOCK_SPLITS)
-    m = -1.0e30
-    total = 0.0
-    acc = tl.zeros([CHANNELS], tl.float32)
-    await_last_kernel(HAS_PDL)
-    for begin in tl.range(0, splits, BLOCK_SPLITS):
-        is_split = begin + osplit < splits
-        lse = tl.load(lse_ptr + pid * splits + begin + osplit, mask=is_split, other=float("-inf"))  # [BLOCK_SPLITS]
-        partial = tl.load(
-            partial_ptr + (pid * splits + begin + osplit)[:, None] * D + od[None, :],
-            mask=is_split[:, None] & (od < D)[None, :],
-            other=0.0,
-        )  # [BLOCK_SPLITS, CHANNELS]
-        m_new = tl.maximum(m, tl.max(lse, 0))
-        weight = tl.exp2(lse - m_new)
-        keep = tl.exp2(m - m_new)
-        total = total * keep + tl.sum(weight, 0)
-        acc = acc * keep + tl.sum(partial * weight[:, None], 0)
-        m = m_new
-    acc = acc * tl.where(total > 0, 1.0 / tl.where(total > 0, total, 1.0), 0.0)
-    out = (
-        out_ptr
-        + row * stride_ob
-        + (head * GROUP + column // new_tokens) * stride_oh
-        + (column % new_tokens) * stride_os
-    )
-    tl.store(out + od, acc.to(out_ptr.dtype.element_ty), mask=od < D)

@@ -10,7 +10,8 @@ import torch
 import triton
 
 from ..pages import CacheView
-from .kernel import decode_kernel, merge_kernel
+from .kernel import decode_kernel
+from .merge_kernel import merge_kernel
 
 MAX_QUERIES = 16
 # Pages whose ids a program keeps in registers at a time.
