@@ -59,7 +59,7 @@ def decode_attention(
     blocks = view.key_block_table.shape[1], view.value_block_table.shape[1]
     launch = launch_options(query.device)
     # Elsewhere reading ahead makes the assembler spill registers.
-    reads_ahead = _capability(query.device) >= 90 and head_dim <= 128
+    reads_ahead = _capability(query.device) >= 90 and head_dim <= 128 and _takes_eight_columns()
     decode_kernel[(batch * kv_heads, splits, column_blocks)](
         query, partial, lse, view.lengths, view.lengths if first_positions is None else first_positions,
         view.key_pages, view.key_table, view.key_page_counts,
