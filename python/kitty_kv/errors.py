@@ -37,6 +37,12 @@ class UnsupportedError(KittyKvError, NotImplementedError):
     default_code = "unsupported"
 
 
+class QueueFullError(KittyKvError):
+    """So many requests wait already that one more is refused at once; try again later."""
+
+    default_code = "queue_full"
+
+
 class CacheError(KittyKvError, RuntimeError):
     """A cache was used in a way that its contents do not allow."""
 

@@ -16,7 +16,7 @@ from ..quant import check_packable
 from .checks import check_keys, check_lengths, check_max_bytes
 from .crop import crop_rows
 from .device_views import DeviceViews
-from .geometry import UNDO_TOKENS, geometries
+from .geometry import geometries
 from .implementation import check_implementation, resolve
 from .kernel_route import KernelRoute
 from .layer import KittyLayer
@@ -41,12 +41,20 @@ class PagedCache:
         layers: how many attention layers there are.
         impl: ``auto``, ``reference`` or ``triton``; see ``implementation.py``.
         max_bytes: most bytes that this cache and its forks may allocate together; None for no limit.
+        store: pages and blocks that this cache shares with others, whose limit then counts; None for its own.
 
     Raises:
         ConfigError: ``impl`` or ``max_bytes`` is wrong.
     """
 
-    def __init__(self, config: KittyConfig, layers: int, impl: str = "auto", max_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        config: KittyConfig,
+        layers: int,
+        impl: str = "auto",
+        max_bytes: int | None = None,
+        store: PageStore | None = None,
+    ) -> None:
         check_implementation(impl)
         check_max_bytes(max_bytes)
         self.config = config
@@ -54,7 +62,8 @@ class PagedCache:
         self.geometry = geometries(config)
         self._layers = layers
         self._made_layers: weakref.WeakValueDictionary[int, KittyLayer] = weakref.WeakValueDictionary()
-        self._begin(PageStore(layers, max_bytes))
+        self._is_pooled = store is not None
+        self._begin(store if store is not None else PageStore(layers, max_bytes))
 
     @property
     def layers(self) -> Sequence[KittyLayer]:
@@ -62,9 +71,12 @@ class PagedCache:
         return LayerList(self, self._layers, self._made_layers)
 
     def reset(self) -> None:
-        """Forgets everything, the batch size included, and gives all memory back that no fork uses."""
+        """Forgets everything, the batch size included, and gives all memory back that no fork uses.
+
+        A cache that shares a store stays with it: what it held is free for the others.
+        """
         self.store.release(self.rows)
-        self._begin(PageStore(self._layers, self.store.max_bytes))
+        self._begin(self.store if self._is_pooled else PageStore(self._layers, self.store.max_bytes))
 
     def fork(self) -> PagedCache:
         """A cache with the same rows, which shares memory with this one until either grows, and lives as long as it likes.
@@ -74,6 +86,7 @@ class PagedCache:
         """
         self._check_idle("fork")
         fork = PagedCache(self.config, self._layers, self.impl)
+        fork._is_pooled = self._is_pooled
         fork._begin(self.store, [row.copy() for row in self.rows])
         self.store.hold(fork.rows)
         fork.slots = self.slots
@@ -92,9 +105,13 @@ class PagedCache:
         self.step: Step | None = None
         self.route: KernelRoute | PlainRoute | None = None
         self._has_failed = False
-        self._was_long = False
         self._views = DeviceViews(self.geometry)
         store.users.add(self)
+
+    @property
+    def owned_rows(self) -> Sequence[Row]:
+        """The rows whose references are this cache's own."""
+        return self.rows
 
     @property
     def lengths(self) -> list[int]:
@@ -159,7 +176,7 @@ class PagedCache:
 
         Raises:
             CacheError: the batch size differs from the cached one, or an earlier pass failed half-way.
-            CacheOutOfMemoryError: there is no memory for the pass; raised before its first layer has changed anything.
+            CacheOutOfMemoryError: there is no memory for the pass; the cache holds what it held before it.
             ConfigError, UnsupportedError: this cache cannot hold such keys.
         """
         self.check_whole(layer)
@@ -167,10 +184,10 @@ class PagedCache:
             batch, kv_heads, _, head_dim = keys.shape
             self.expect(batch, kv_heads, head_dim, keys.dtype, keys.device)
         check_keys(self.store, len(self.rows), layer, keys)
-        spans = self._make_room(layer, keys, real) if self.step is None else None
         try:
-            if spans is not None:
-                self._open(keys, real, spans)
+            if self.step is None:
+                self.store.settle(layer, keys.device)
+                self._open(keys, real, self._make_room(keys.shape[2], real))
             elif self.step.new_tokens != keys.shape[2] or not self.step.is_for(real):
                 raise CacheError(
                     f"Cannot add tokens to layer {layer}: it gets other tokens than the layers before it, "
@@ -181,9 +198,27 @@ class PagedCache:
             self.step.done.add(layer)
             if len(self.step.done) == self._layers:
                 self._close()
+        except CacheOutOfMemoryError:
+            # Layers have changed only in a first pass, where the later ones still have to find a place on their devices.
+            if not self.slots:
+                self._forget_batch()
+            raise
         except BaseException:
             self._has_failed = True
             raise
+
+    def make_room(self, new_tokens: int, real: torch.Tensor | None) -> None:
+        """Makes sure of the memory for a pass that layers elsewhere begin, as far as is known before the first tokens.
+
+        Args:
+            new_tokens: S.
+            real: as in ``KittyLayer.attend``.
+
+        Raises:
+            CacheOutOfMemoryError: there is none; nothing has changed.
+        """
+        if self.slots:
+            self._make_room(new_tokens, real)
 
     def expect(self, batch: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
         """Takes the shape ``[B, HKV, S, D]``, dtype and device of the keys to come; the cache must be empty.
@@ -211,6 +246,7 @@ class PagedCache:
         self.store.release(self.rows)
         self.rows = rows
         self.forget_tables()
+        self.store.trim()
 
     def crop(self, lengths: Sequence[int], slots: int | None = None) -> None:
         """Takes tokens back, so that row b holds its first ``lengths[b]`` real tokens.
@@ -235,25 +271,27 @@ class PagedCache:
         self.slots = self.slots - lost if slots is None else slots
         crop_rows(self.rows, lengths, self.geometry, self.store, self.route)
         self.forget_tables()
+        self.store.trim()
 
     def _check_idle(self, action: str) -> None:
         if self.step is not None or self._has_failed:
             raise CacheError(f"Cannot {action} this cache: a forward pass failed half-way; reset() it and start again.")
 
-    def _make_room(self, layer: int, keys: torch.Tensor, real: torch.Tensor | None) -> Spans:
-        """Where the pass's real tokens are, once there is room for them; forgets the batch that could not even begin."""
-        spans = Spans.whole(len(self.rows), keys.shape[2]) if real is None else Spans.of(real)
+    def _make_room(self, new_tokens: int, real: torch.Tensor | None) -> Spans:
+        """Where the pass's real tokens are, once there is room for them."""
+        spans = Spans.whole(len(self.rows), new_tokens) if real is None else Spans.of(real)
         store, counts = self.store, spans.counts
-        try:
-            store.collect()
-            store.settle(layer, keys.device)
-            new = plan_step(self.rows, self.geometry, store.block_ids, counts)
-            store.reserve(new, lambda: plan_later(self.rows, self.geometry, counts))
-        except CacheOutOfMemoryError:
-            if not self.slots:
-                self.rows, self.route = [], None
-            raise
+        store.collect()
+        new = plan_step(self.rows, self.geometry, store.block_ids, counts)
+        store.reserve(new, lambda: plan_later(self.rows, self.geometry, counts))
         return spans
+
+    def _forget_batch(self) -> None:
+        """Makes a cache whose first pass has failed an empty one again."""
+        self.store.release(self.rows)
+        self.rows, self.route, self.step = [], None, None
+        self.forget_tables()
+        self.store.trim()
 
     def _open(self, keys: torch.Tensor, real: torch.Tensor | None, spans: Spans) -> None:
         step = Step(keys.shape[2], real, spans)
@@ -274,7 +312,4 @@ class PagedCache:
         close_step(self.rows, self.geometry, self.store.block_ids, step)
         self.slots += step.new_tokens
         self.step = None
-        # What a prompt's last tokens took is free once the next pass has begun.
-        was_long, self._was_long = self._was_long, step.new_tokens > UNDO_TOKENS
-        if was_long or self._was_long:
-            self.store.trim_blocks()
+        self.store.trim()

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import torch
 
+from kitty_kernels.decode_attention.api import BLOCK
+
 from .allocator import IdAllocator
 from .geometry import SHORT_CALL, UNDO_TOKENS, Geometry
 from .row import NO_BLOCK, Row, Side
@@ -131,16 +133,18 @@ def plan_step(
 def plan_later(rows: Sequence[Row], geometry: tuple[Geometry, Geometry], counts: Sequence[int]) -> Counts:
     """How many new pages and blocks the rows need if they go on as long as ``counts`` lets one expect.
 
-    Pools are copied when they grow. One that grows for all of the next ``UNDO_TOKENS`` tokens is copied rarely, and holds at
-    most a page a row that is not needed yet; after a prompt nothing is known of the tokens that follow.
+    Pools are copied when they grow. Pages, which are most of a long cache, grow for the next ``UNDO_TOKENS`` tokens, so
+    that at most a page a row is not needed yet; blocks for those of one block. After a prompt nothing is known of the
+    tokens that follow.
     """
     pages, blocks = [0, 0], 0
     for row, count in zip(rows, counts, strict=True):
-        ahead = UNDO_TOKENS if 0 < count <= UNDO_TOKENS else 0
-        length = row.length + count + ahead
+        is_going_on = 0 < count <= UNDO_TOKENS
+        length = row.length + count
         for kind, (side, shape) in enumerate(zip((row.keys, row.values), geometry, strict=True)):
-            pages[kind] += shape.pages(length) - len(side.pages)
-            used = sum(1 for _ in shape.slots_in_use(length, shape.pages(length)))
+            pages[kind] += shape.pages(length + is_going_on * UNDO_TOKENS) - len(side.pages)
+            later = length + is_going_on * BLOCK
+            used = sum(1 for _ in shape.slots_in_use(later, shape.pages(later)))
             blocks += used - sum(1 for _ in side.held_blocks())
     return Counts(*pages, max(blocks, 0))
 

@@ -18,7 +18,10 @@ from .allocator import IdAllocator
 from .row import Row
 from .storage import Counts, Storage
 
-_SPARE = 16  # of so many blocks in use one may be free
+# Pools are copied when they grow or shrink, so some of a pool may be free for the next tokens: so many pages or blocks a
+# row, or one of so many in use. A row that is decoded fills a block of its keys and one of its values every 16 tokens.
+_PAGE_SPARE, _BLOCK_SPARE = (1, 8), (2, 16)
+_SPARES = (_PAGE_SPARE, _PAGE_SPARE, _BLOCK_SPARE)
 
 
 class Place(NamedTuple):
@@ -31,8 +34,12 @@ class Place(NamedTuple):
 class User(Protocol):
     """A cache whose rows refer to the store."""
 
-    rows: list[Row]
     step: object | None  # the pass that has begun
+
+    @property
+    def owned_rows(self) -> Iterable[Row]:
+        """Those whose references are this user's own."""
+        ...
 
     def forget_tables(self) -> None:
         """The ids in ``rows`` have changed."""
@@ -45,10 +52,13 @@ class PageStore:
     Args:
         layers: how many attention layers there are.
         max_bytes: the pools stay below, or None. While a pool grows, the device holds it twice.
+        trims: whether memory that is free is given back after each pass; where many caches share the store others soon
+            take it.
     """
 
-    def __init__(self, layers: int, max_bytes: int | None = None) -> None:
+    def __init__(self, layers: int, max_bytes: int | None = None, *, trims: bool = True) -> None:
         self.max_bytes = max_bytes
+        self._trims = trims
         self.key_ids, self.value_ids, self.block_ids = IdAllocator(), IdAllocator(), IdAllocator()
         self.layout: PageLayout | None = None
         self.kv_heads = 0
@@ -133,7 +143,7 @@ class PageStore:
         """
         if self._is_room(new):
             return
-        if self._bytes(new) > self._limit:
+        if self._bytes(new) > self._limit and self._is_idle:
             # What lies free in one pool may be what another lacks.
             self._compact(self._all_ids)
         if self._bytes(new) > self._limit:
@@ -152,13 +162,55 @@ class PageStore:
         for storage in self.storages:
             storage.make_room(Counts(*(ids.capacity for ids in self._all_ids)))
 
-    def trim_blocks(self) -> None:
-        """Gives free blocks back when they are many; for after a prompt, which takes more of them than it leaves."""
-        is_idle = all(user.step is None for user in self.users)
-        if is_idle and self.block_ids.free > self.block_ids.in_use // _SPARE:
-            # Where there is no memory for the copy everything stays as it is.
+    @property
+    def in_use(self) -> Counts:
+        """Pages and blocks that somebody refers to, in each layer."""
+        return Counts(*(ids.in_use for ids in self._all_ids))
+
+    @property
+    def bytes_in_use(self) -> int:
+        """Bytes of what somebody refers to, in all layers."""
+        return sum(storage.bytes_for(self.in_use) for storage in self.storages)
+
+    def can_hold(self, more: Counts) -> bool:
+        """Whether ``max_bytes`` leaves room for so many more than are in use; true before the first tokens."""
+        return self.could_hold(Counts(*map(sum, zip(self.in_use, more, strict=True))))
+
+    def could_hold(self, counts: Counts) -> bool:
+        """Whether ``max_bytes`` is enough for so many; true before the first tokens."""
+        return sum(storage.bytes_for(counts) for storage in self.storages) <= self._limit
+
+    def give_back(self) -> None:
+        """Gives the memory of all free pages and blocks back; for between passes.
+
+        Raises:
+            CacheOutOfMemoryError: there is no memory for the copies; everything stays as it was.
+        """
+        self.collect()
+        self._compact(self._all_ids)
+
+    def trim(self) -> None:
+        """Gives memory back where much of it is free; for after a pass, and after rows were dropped or cropped.
+
+        Nothing happens in the middle of a pass, nor where a device has no memory for the smaller copy.
+        """
+        if not self._is_idle or not self._trims:
+            return
+        rows = sum(1 for user in self.users for _ in user.owned_rows)
+        rooms = [max(pool) for pool in zip(*(storage.counts for storage in self.storages), strict=True)]
+        wasteful = [
+            ids
+            for ids, room, (a_row, share) in zip(self._all_ids, rooms, _SPARES, strict=bool(rooms))
+            if room - ids.in_use > max(rows * a_row, ids.in_use // share)
+        ]
+        if wasteful:
             with contextlib.suppress(CacheOutOfMemoryError):
-                self._compact([self.block_ids])
+                self._compact(wasteful)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether no pass is under way, whose pages to pack go by their numbers."""
+        return all(user.step is None for user in self.users)
 
     @property
     def _limit(self) -> float:
@@ -186,9 +238,12 @@ class PageStore:
         for storage, compacted in zip(self.storages, pools, strict=True):
             storage.replace(*compacted)
         numbers = [ids.renumber() if ids in allocators else range(ids.capacity) for ids in self._all_ids]
+        rows = [row for user in self.users for row in user.owned_rows]
+        rows += [row for abandoned in list(self._abandoned) for row in abandoned]
+        # A user that another thread is about to let go of has its rows in both places.
+        for row in {id(row): row for row in rows}.values():
+            row.renumber(*numbers)
         for user in self.users:
-            for row in user.rows:
-                row.renumber(*numbers)
             user.forget_tables()
 
     @property

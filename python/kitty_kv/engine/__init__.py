@@ -1,1 +1,1 @@
-"""Runs generations: sampling, incremental text, stop strings, and one thread that steps all of them in turn."""
+"""Runs generations: sampling, incremental text, stop strings, and one thread that steps all of them together."""

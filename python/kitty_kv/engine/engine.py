@@ -1,4 +1,4 @@
-"""One thread that steps all generations in turn."""
+"""One thread that steps all generations together."""
 
 from __future__ import annotations
 
@@ -10,30 +10,44 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from ..errors import QueueFullError
 from .generation import Generation
+from .metrics import EngineMetrics, Meter
+from .scheduler import Scheduler, SchedulerOptions
+from .sequence import Sequence
 
 
 class Engine:
-    """Takes one step of one generation after another, so that none waits longer than the others' single steps.
+    """Takes step after step; in each, every generation that can go on gets a token, or a chunk of its prompt fed.
+
+    A result does not depend on who shares a step: prompts are fed one by one, in chunks that depend on the session alone,
+    and rows that are decoded together do not see each other. On the CPU with one thread that holds to the bit (see
+    ``passes.py``), elsewhere up to the rounding of matrix products of another batch size.
 
     Every method but the thread's own may be called from any thread and returns without waiting for a step.
+
+    Args:
+        options: limits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, options: SchedulerOptions | None = None) -> None:
+        self._options = options or SchedulerOptions()
         self._changed = threading.Condition()
-        self._waiting: deque[Generation] = deque()
+        self._arrived: deque[Generation] = deque()
+        self._active: set[Generation] = set()
+        self._arrivals = 0
         self._jobs: deque[Callable[[], None]] = deque()
-        self._current: Generation | None = None
         self._step_started: float | None = None
         self._pauses = 0
+        self._meter = Meter()
+        self._scheduler = Scheduler(self._options, self._meter, self._spend, self._over)
         self._thread = threading.Thread(target=self._run, name="kitty-engine", daemon=True)
         self._thread.start()
 
     @property
     def active(self) -> int:
         """How many generations have not ended."""
-        with self._changed:
-            return len(self._waiting) + (self._current is not None)
+        return len(self._active)
 
     @property
     def step_age_ms(self) -> float | None:
@@ -42,9 +56,22 @@ class Engine:
         return None if started is None else (time.monotonic() - started) * 1000
 
     def submit(self, generation: Generation) -> None:
-        """Starts stepping ``generation`` until its listener hears of the end."""
+        """Steps ``generation`` when its turn comes, until its listener hears of the end.
+
+        Raises:
+            QueueFullError: too many wait already.
+        """
         with self._changed:
-            self._waiting.append(generation)
+            waiting = len(self._scheduler.waiting) + len(self._arrived)
+            if waiting >= self._options.max_waiting:
+                raise QueueFullError(
+                    f"Cannot generate: {waiting} requests wait already, the most that may; try again later.",
+                    details={"waiting": waiting, "limit": self._options.max_waiting},
+                )
+            generation.order = self._arrivals
+            self._arrivals += 1
+            self._arrived.append(generation)
+            self._active.add(generation)
             self._changed.notify_all()
 
     def grant(self, generation: Generation, tokens: int) -> None:
@@ -62,20 +89,28 @@ class Engine:
     def cancel_all(self) -> None:
         """Ends every generation before its next step."""
         with self._changed:
-            for generation in (*self._waiting, *filter(None, [self._current])):
+            for generation in self._active:
                 generation.is_cancelled = True
             self._changed.notify_all()
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Waits until no generation is left; False when that took longer than ``timeout_s``."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting and self._current is None, timeout_s)
+            return self._changed.wait_for(lambda: not self._active, timeout_s)
 
     def between_steps(self, job: Callable[[], None]) -> None:
         """Runs a short ``job`` on the engine's thread as soon as no step runs; it must not raise."""
         with self._changed:
             self._jobs.append(job)
             self._changed.notify_all()
+
+    def close(self, sequence: Sequence) -> None:
+        """Gives back, between two steps, the memory of a sequence that nobody will use again; no generation runs on it."""
+        self.between_steps(lambda: self._scheduler.close(sequence))
+
+    def metrics(self, tell: Callable[[EngineMetrics], None]) -> None:
+        """Has ``tell`` called between two steps, on the engine's thread, with what the engine is doing and has done."""
+        self.between_steps(lambda: tell(self._measure()))
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -94,42 +129,44 @@ class Engine:
         with torch.inference_mode():
             while True:
                 with self._changed:
-                    self._changed.wait_for(self._choose)
+                    self._changed.wait_for(lambda: bool(self._jobs) or self._can_step())
                     jobs = list(self._jobs)
                     self._jobs.clear()
+                    is_stepping = self._can_step()
+                    self._step_started = time.monotonic() if is_stepping else None
                 for job in jobs:
                     job()
-                if self._current is not None:
-                    self._advance(self._current)
+                if is_stepping:
+                    self._scheduler.step()
+                    with self._changed:
+                        self._step_started = None
+                        self._changed.notify_all()
 
-    def _choose(self) -> bool:
-        """Picks the generation to step, under the lock; true when there is anything to do."""
-        if not self._pauses:
-            for _ in range(len(self._waiting)):
-                generation = self._waiting.popleft()
-                if generation.is_cancelled or generation.credit > 0:
-                    self._current = generation
-                    self._step_started = time.monotonic()
-                    generation.credit -= not generation.is_cancelled
-                    break
-                self._waiting.append(generation)
-        return self._current is not None or bool(self._jobs)
+    def _can_step(self) -> bool:
+        """Under the lock, on the engine's thread: takes in who has arrived; whether a step would do anything."""
+        if self._pauses:
+            return False
+        while self._arrived:
+            self._scheduler.add(self._arrived.popleft())
+        return self._scheduler.has_work()
 
-    def _advance(self, generation: Generation) -> None:
-        has_ended = True
-        try:
-            result = generation.cancel() if generation.is_cancelled else generation.step()
-        # Even sys.exit() in a model's code ends its own generation only: nobody else would step the others.
-        except BaseException as error:  # noqa: BLE001
-            generation.fail()
-            generation.listener.on_error(error)
-        else:
-            has_ended = result is not None
-            if result is not None:
-                generation.listener.on_end(result)
+    def _spend(self, generation: Generation) -> None:
         with self._changed:
-            self._step_started = None
-            self._current = None
-            if not has_ended:
-                self._waiting.append(generation)
+            generation.credit -= 1
+
+    def _over(self, generation: Generation) -> None:
+        with self._changed:
+            self._active.discard(generation)
             self._changed.notify_all()
+
+    def _measure(self) -> EngineMetrics:
+        scheduler, meter = self._scheduler, self._meter
+        return EngineMetrics(
+            running=len(scheduler.running),
+            waiting=len(scheduler.waiting) + len(self._arrived),
+            batch_size=meter.batch_size,
+            tokens=meter.tokens,
+            tokens_per_second=meter.tokens_per_second,
+            preemptions=meter.preemptions,
+            pools=tuple(pool.use() for pool in scheduler.pools()),
+        )

@@ -1,18 +1,16 @@
-"""One completion in progress: a step feeds what is new, samples one token and passes its text on."""
+"""One completion in progress: what a request asks for, what has become of it, and who hears of it."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
-import torch
-
 from .detokenizer import Decode, Detokenizer
-from .sampling import Sampler, SamplingOptions
+from .sampling import Sampled, Sampler, SamplingOptions
 from .sequence import Sequence as TokenSequence
 from .stop import StopMatcher
+from .timing import Timing
 
 FinishReason = Literal["length", "stop", "cancelled"]
 
@@ -37,7 +35,10 @@ class Listener(Protocol):
 class Result:
     """What a generation came to.
 
-    Times are None when it ended before its first token; ``prompt_tokens`` is 0 when it ended before its first step.
+    Times are None when it ended before its first token (``inter_token_latency_ms``, the mean: before its second);
+    ``prompt_tokens`` is 0 when it ended before its first step. ``reused_tokens`` of the prompt came from another prompt that
+    begins alike. ``preemptions`` says how often its cache was dropped for others and filled again. ``kv_bytes`` is what its
+    cache holds. ``logprobs`` has an entry a token where they were asked for.
     """
 
     text: str
@@ -47,6 +48,12 @@ class Result:
     time_to_first_token_ms: float | None
     tokens_per_second: float | None
     memory: dict[str, Any]
+    queue_time_ms: float | None
+    inter_token_latency_ms: float | None
+    reused_tokens: int
+    preemptions: int
+    kv_bytes: int
+    logprobs: tuple[Sampled, ...] | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +67,7 @@ class TextCodec:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What to generate. ``prompt`` gives the new tokens; it runs in the first step, on the engine's thread."""
+    """What to generate. ``prompt`` gives the new tokens; it runs when the generation's turn comes, on the engine's thread."""
 
     prompt: Callable[[], Sequence[int]]
     max_new_tokens: int
@@ -85,65 +92,74 @@ class Generation:
         self.credit = credit
         self.is_cancelled = False
         self.listener = listener
-        self._sequence = sequence
+        self.sequence = sequence
+        self.sampler = Sampler(request.sampling)
+        self.order = 0  # of arrival; the engine's
+        self.preemptions = 0
+        self.reused_tokens = 0
         self._codec = codec
         self._request = request
-        self._sampler = Sampler(request.sampling)
         self._stop = StopMatcher(request.stop)
         self._detokenizer: Detokenizer | None = None
         self._length_before = len(sequence.tokens)
         self._texts: list[str] = []
+        self._logprobs: list[Sampled] = []
         self._unreported = 0
         self._prompt_tokens = 0
-        self._completion_tokens = 0
-        self._submitted = time.perf_counter()
-        self._first_token: float | None = None
-        self._last_token = 0.0
+        self._timing = Timing()
 
-    def step(self) -> Result | None:
-        """Produces one token; the result when it was the last one."""
-        if self._detokenizer is None:
-            self._begin()
-        token = self._next_token()
+    @property
+    def has_begun(self) -> bool:
+        """Whether its prompt is part of the session."""
+        return self._detokenizer is not None
+
+    @property
+    def has_all_fed(self) -> bool:
+        """Whether the last pass was the one whose logits choose a new token; a cache that is filled again has passes before."""
+        return self.sequence.unfed == 0
+
+    def begin(self) -> None:
+        """Adds the prompt to the session.
+
+        Raises:
+            ConfigError: it is empty or does not fit.
+        """
+        self._length_before = len(self.sequence.tokens)
+        prompt = self._request.prompt()
+        self.sequence.check_fits(prompt)
+        tokens = self.sequence.tokens
+        self._detokenizer = Detokenizer(self._codec.decode, [*tokens, *prompt], self._codec.replacement_ids)
+        self._prompt_tokens = len(prompt)
+        tokens.extend(prompt)
+        self.sampler.see(tokens)
+        self._timing.begin()
+
+    def take(self, sampled: Sampled) -> Result | None:
+        """Takes the next token; the result when it was the last one."""
+        token = sampled.token
+        self.sequence.tokens.append(token)
+        self.sampler.see([token])
+        self._unreported += 1
+        self._timing.token()
+        if self._request.sampling.logprobs is not None:
+            self._logprobs.append(sampled)
         if token in self._codec.eos_ids:
             return self._finish("stop")
         self._emit(self._stop.push(self._detokenizer.push(token)))
         if self._stop.matched is not None:
             return self._finish("stop")
-        if self._completion_tokens == self._request.max_new_tokens or self._sequence.room <= 0:
+        if self._timing.tokens == self._request.max_new_tokens or self.sequence.room <= 0:
             return self._finish("length")
         return None
 
     def cancel(self) -> Result:
-        """Ends it where it is. Before the first step this leaves no trace in the session."""
+        """Ends it where it is. Before its prompt is part of the session this leaves no trace there."""
         return self._finish("cancelled")
 
     def fail(self) -> None:
         """Puts the session back to where it was before; a pass that broke off may have filled some layers only."""
-        if self._detokenizer is not None:
-            self._sequence.take_back(self._length_before)
-
-    def _begin(self) -> None:
-        prompt = self._request.prompt()
-        self._sequence.check_fits(prompt)
-        tokens = self._sequence.tokens
-        self._detokenizer = Detokenizer(self._codec.decode, [*tokens, *prompt], self._codec.replacement_ids)
-        self._prompt_tokens = len(prompt)
-        tokens.extend(prompt)
-
-    def _next_token(self) -> int:
-        sequence = self._sequence
-        model = sequence.model
-        input_ids = torch.tensor([sequence.unfed], dtype=torch.long, device=model.device)  # [1, S]
-        output = model(input_ids=input_ids, past_key_values=sequence.cache, use_cache=True, logits_to_keep=1)
-        token = self._sampler.sample(output.logits[0, -1])
-        sequence.tokens.append(token)
-        self._completion_tokens += 1
-        self._unreported += 1
-        self._last_token = time.perf_counter()
-        if self._first_token is None:
-            self._first_token = self._last_token
-        return token
+        if self.has_begun:
+            self.sequence.take_back(self._length_before)
 
     def _emit(self, text: str) -> None:
         # Tokens are reported with their text. Without it only when the reader would wait for us and we for the reader.
@@ -155,27 +171,24 @@ class Generation:
         self._unreported = 0
 
     def _finish(self, reason: FinishReason) -> Result:
-        if self._stop.matched is None and self._detokenizer is not None:
+        if self._stop.matched is None and self.has_begun:
             rest = self._stop.push(self._detokenizer.flush())
             rest += "" if self._stop.matched is not None else self._stop.flush()
             if rest:
                 self._emit(rest)
+        memory, timing = self.sequence.cache.memory(), self._timing
         return Result(
             text="".join(self._texts),
             finish_reason=reason if self._stop.matched is None else "stop",
             prompt_tokens=self._prompt_tokens,
-            completion_tokens=self._completion_tokens,
-            time_to_first_token_ms=self._time_to_first_token_ms(),
-            tokens_per_second=self._tokens_per_second(),
-            memory=self._sequence.cache.memory(),
+            completion_tokens=timing.tokens,
+            time_to_first_token_ms=timing.time_to_first_token_ms,
+            tokens_per_second=timing.tokens_per_second,
+            memory=memory,
+            queue_time_ms=timing.queue_time_ms,
+            inter_token_latency_ms=timing.inter_token_latency_ms,
+            reused_tokens=self.reused_tokens,
+            preemptions=self.preemptions,
+            kv_bytes=memory["packed_bytes"] + memory["full_precision_bytes"],
+            logprobs=None if self._request.sampling.logprobs is None else tuple(self._logprobs),
         )
-
-    def _time_to_first_token_ms(self) -> float | None:
-        return None if self._first_token is None else (self._first_token - self._submitted) * 1000
-
-    def _tokens_per_second(self) -> float | None:
-        if self._first_token is None:
-            return None
-        if self._completion_tokens == 1:
-            return 1 / max(self._first_token - self._submitted, 1e-9)
-        return (self._completion_tokens - 1) / max(self._last_token - self._first_token, 1e-9)

@@ -1,15 +1,17 @@
-"""Chooses the next token from logits."""
+"""How the tokens of one request are chosen, and what of that outlives a step."""
 
 from __future__ import annotations
 
 import dataclasses
 import secrets
+from collections.abc import Iterable
 
 import torch
 
-from ..errors import ConfigError, KittyKvError
+from ..errors import ConfigError
 
 _SEED_MASK = 2**64 - 1
+MAX_LOGPROBS = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -17,10 +19,15 @@ class SamplingOptions:
     """How tokens are chosen.
 
     Args:
-        temperature: 0 takes the most probable token each time and ignores the rest.
+        temperature: 0 takes the most probable token each time (of equal ones the lowest) and ignores the four below.
         top_k: only the k most probable tokens; None for all.
         top_p: only the most probable tokens that hold this probability together, over 0 to 1; None for all.
+        min_p: only tokens at least so probable as this share of the most probable one's, 0 to 1; None for all.
         seed: any integer; None draws one.
+        repetition_penalty: over 0; logits of tokens in the prompt or the text are divided by it where positive and
+            multiplied where negative, so that over 1 repeats less. 1 changes nothing.
+        logprobs: report the chosen token's log probability (before all of the above) and those of so many most probable
+            tokens, 0 to 20; None for neither.
 
     Raises:
         ConfigError: a value is out of range.
@@ -30,57 +37,65 @@ class SamplingOptions:
     top_k: int | None = None
     top_p: float | None = None
     seed: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise ConfigError(f"Cannot sample: temperature must be a number >= 0, got {self.temperature!r}.")
-        if self.top_k is not None and self.top_k < 1:
-            raise ConfigError(f"Cannot sample: top_k must be an integer >= 1, got {self.top_k!r}.")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ConfigError(f"Cannot sample: top_p must be over 0 and at most 1, got {self.top_p!r}.")
+        infinity = float("inf")
+        _check("temperature", self.temperature, 0 <= self.temperature < infinity, "a number >= 0")
+        _check("top_k", self.top_k, self.top_k is None or self.top_k >= 1, "an integer >= 1")
+        _check("top_p", self.top_p, self.top_p is None or 0 < self.top_p <= 1, "over 0 and at most 1")
+        _check("min_p", self.min_p, self.min_p is None or 0 <= self.min_p <= 1, "a number from 0 to 1")
+        penalty = self.repetition_penalty
+        _check("repetition_penalty", penalty, 0 < penalty < infinity, "a number over 0")
+        is_count = self.logprobs is None or 0 <= self.logprobs <= MAX_LOGPROBS
+        _check("logprobs", self.logprobs, is_count, f"an integer from 0 to {MAX_LOGPROBS}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sampled:
+    """One chosen token; ``logprob`` and ``top`` (token, log probability; largest first) where they were asked for."""
+
+    token: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
 
 
 class Sampler:
-    """Draws the tokens of one request; its random numbers are its own, so who else runs changes nothing."""
+    """One request's options, random numbers and tokens so far; all its own, so who else runs changes nothing."""
 
     def __init__(self, options: SamplingOptions) -> None:
-        self._options = options
+        self.options = options
         self._generator: torch.Generator | None = None
+        self._seen: set[int] = set()
         if options.temperature > 0:
             seed = secrets.randbits(63) if options.seed is None else options.seed
             # One uniform number a token, drawn on the CPU: the same on every device.
             self._generator = torch.Generator().manual_seed(seed & _SEED_MASK)
 
-    def sample(self, logits: torch.Tensor) -> int:
-        """The next token.
+    @property
+    def is_greedy(self) -> bool:
+        return self._generator is None
 
-        Args:
-            logits: float ``[V]``, any device.
+    def draw(self) -> float:
+        """The next uniform number, 0 to 1; only where it is not greedy."""
+        return torch.rand(1, generator=self._generator, dtype=torch.float64).item()
 
-        Raises:
-            KittyKvError: the logits hold no largest number (NaN, or -inf everywhere).
-        """
-        best, index = logits.max(dim=-1)
-        if not torch.isfinite(best):
-            raise KittyKvError(
-                f"Cannot choose a token: the model's largest logit is {best.item()}; "
-                "run it with dtype float32 to see whether its numbers overflow."
-            )
-        if self._generator is None:
-            return int(index)
-        uniform = torch.rand(1, generator=self._generator, dtype=torch.float64).item()
-        return self._draw(logits, best, uniform)
+    def see(self, tokens: Iterable[int]) -> None:
+        """Tells it tokens of the prompt or the text, which ``repetition_penalty`` is about."""
+        if self.options.repetition_penalty != 1:
+            self._seen.update(tokens)
 
-    def _draw(self, logits: torch.Tensor, best: torch.Tensor, uniform: float) -> int:
-        # Relative to the largest, so that a small temperature cannot overflow.
-        scaled = (logits.double() - best.double()) / self._options.temperature
-        count = min(self._options.top_k or scaled.shape[-1], scaled.shape[-1])
-        scaled, tokens = scaled.topk(count)  # sorted, largest first
-        cumulative = scaled.softmax(-1).cumsum(-1)
-        total = cumulative[-1]
-        if self._options.top_p is not None:
-            # The first token that reaches top_p is still in.
-            last = torch.searchsorted(cumulative, self._options.top_p * total).clamp(max=count - 1)
-            total = cumulative[last]
-        drawn = torch.searchsorted(cumulative, uniform * total, right=True)
-        return int(tokens[drawn.clamp(max=count - 1)])
+    def penalize(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits ``[V]`` after the repetition penalty; the same tensor where there is none."""
+        if not self._seen:
+            return logits
+        seen = torch.tensor(sorted(self._seen), device=logits.device)
+        held, penalty = logits[seen], self.options.repetition_penalty
+        return logits.index_put((seen,), torch.where(held < 0, held * penalty, held / penalty))
+
+
+def _check(name: str, value: object, is_valid: bool, wanted: str) -> None:
+    if not is_valid:
+        raise ConfigError(f"Cannot sample: {name} must be {wanted}, got {value!r}.")

@@ -2,38 +2,108 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence as Tokens
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from .kv_pool import KvPool
+
+CHUNK_TOKENS = 512
 
 
 class Sequence:
     """Token history over a cache.
 
-    The last sampled token is in the history but not yet in the cache; the next forward pass feeds it first.
+    The last sampled token is in the history but not yet in the cache; the next forward pass feeds it first. How many tokens
+    each pass took is remembered: tokens of one pass see each other in full precision, so a cache that is filled again by the
+    same passes holds the same to the bit, and one that is filled otherwise need not.
 
     Args:
         model: a causal language model that fills the cache it is called with.
         cache: an empty cache with ``get_seq_length``, ``memory`` and ``reset``.
         context_length: most tokens the model can attend to.
+        pool: whose memory the cache shares; None where it has its own.
+        chunk_tokens: most tokens that one pass takes. It belongs to the sequence, so that load cannot change a result.
     """
 
-    def __init__(self, model: Any, cache: Any, context_length: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        cache: Any,
+        context_length: int,
+        pool: KvPool | None = None,
+        chunk_tokens: int = CHUNK_TOKENS,
+    ) -> None:
         self.model = model
         self.cache = cache
         self.context_length = context_length
+        self.pool = pool
+        self.chunk_tokens = chunk_tokens
         self.tokens: list[int] = []
+        self.is_busy = False  # a generation runs on it
+        self.last_used = time.monotonic()
+        self._passes: list[int] = []
+        self._next_pass = 0
 
     @property
-    def unfed(self) -> list[int]:
-        """The tokens that the next forward pass must feed."""
-        return self.tokens[self.cache.get_seq_length() :]
+    def held(self) -> int:
+        """How many tokens the cache holds."""
+        return self.cache.get_seq_length()
+
+    @property
+    def unfed(self) -> int:
+        """How many tokens the cache still lacks."""
+        return len(self.tokens) - self.held
 
     @property
     def room(self) -> int:
         """How many more tokens fit."""
         return self.context_length - len(self.tokens)
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether the next pass is one that a dropped cache had taken before."""
+        return self._next_pass < len(self._passes)
+
+    def next_pass(self) -> list[int]:
+        """The tokens that the next pass must feed."""
+        held = self.held
+        size = self._passes[self._next_pass] if self.is_replaying else min(self.chunk_tokens, len(self.tokens) - held)
+        return self.tokens[held : held + size]
+
+    def note_pass(self, size: int) -> None:
+        """Says that a pass has fed ``size`` tokens."""
+        if not self.is_replaying:
+            self._passes.append(size)
+        self._next_pass += 1
+        self.last_used = time.monotonic()
+
+    def whole_chunks(self) -> int:
+        """How many chunks the cache holds, if it holds whole chunks from the first token on and nothing else; else 0."""
+        passes = self._passes[: self._next_pass]
+        return len(passes) if all(size == self.chunk_tokens for size in passes) else 0
+
+    def shareable_chunks(self) -> int:
+        """How many whole chunks an empty cache may take over from another of the same tokens; the last token stays to feed."""
+        most = (len(self.tokens) - 1) // self.chunk_tokens
+        known = next((at for at, size in enumerate(self._passes) if size != self.chunk_tokens), len(self._passes))
+        # Only where no pass was taken otherwise before.
+        return most if known == len(self._passes) else known
+
+    def take_over(self, cache: Any, chunks: int) -> None:
+        """Takes a cache that holds the first ``chunks`` whole chunks."""
+        self.cache.reset()
+        self.cache = cache
+        self._passes[:chunks] = [self.chunk_tokens] * chunks
+        self._next_pass = chunks
+
+    def drop(self) -> None:
+        """Empties the cache; the same passes fill it again."""
+        self.cache.reset()
+        self._next_pass = 0
 
     def check_fits(self, prompt: Tokens[int]) -> None:
         """Checks that there is something to go on from, and room for the prompt and one new token.
@@ -58,6 +128,9 @@ class Sequence:
         )
 
     def take_back(self, length: int) -> None:
-        """Forgets all but the first ``length`` tokens; the cache is emptied, and filled again by the next pass."""
+        """Forgets all but the first ``length`` tokens; the cache is emptied, and filled again by the next passes."""
         del self.tokens[length:]
-        self.cache.reset()
+        fed = sum(self._passes)
+        while fed > length:
+            fed -= self._passes.pop()
+        self.drop()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ from ..cache.layer import KittyLayer
 from ..cache.memory import CacheMemory, cache_memory
 from ..cache.paged_cache import PagedCache
 from ..cache.sliding_store import SlidingLayer, SlidingStore
+from ..cache.store import PageStore
 from ..config import KittyConfig
-from ..errors import CacheError, UnsupportedError
+from ..errors import CacheError, CacheOutOfMemoryError, UnsupportedError
 from .arguments import check_tokens, check_window, resolve_config
 from .forward_pass import Cached, ForwardPass
 from .memory import with_sliding_layers
@@ -47,13 +49,20 @@ class KittyCache(RowOperations):
         impl: what runs: ``triton``, ``reference``, or ``auto`` for ``triton`` on CUDA and plain torch elsewhere.
         max_bytes: most bytes of pages and blocks that this cache and its forks may allocate together; None for no limit.
             A pass that needs more raises ``CacheOutOfMemoryError`` before it changes them.
+        store: pages and blocks that this cache shares with others of the same model and config, whose limit
+            then counts; None for its own.
 
     Raises:
         UnsupportedError: the model has layers that this cache cannot hold.
     """
 
     def __init__(
-        self, model_config: PretrainedConfig, config: KittyConfig, impl: str = "auto", max_bytes: int | None = None
+        self,
+        model_config: PretrainedConfig,
+        config: KittyConfig,
+        impl: str = "auto",
+        max_bytes: int | None = None,
+        store: PageStore | None = None,
     ) -> None:
         super().__init__()
         self.windows = windows = layer_windows(model_config)
@@ -65,7 +74,7 @@ class KittyCache(RowOperations):
                 f"Nothing is quantized: all {len(windows)} layers of this {model_config.model_type} model attend to a "
                 f"sliding window of {sliding[0]} tokens, which stays as in the stock cache."
             )
-        self.pages = PagedCache(config, full, impl, max_bytes)
+        self.pages = PagedCache(config, full, impl, max_bytes, store)
         self.sliding = SlidingStore(sliding[0], len(sliding)) if sliding else None
         self.layers: list[KittyLayer | SlidingLayer] = _in_order(windows, self.pages, self.sliding)
         self.identity = ModelIdentity(model_config)
@@ -81,6 +90,7 @@ class KittyCache(RowOperations):
         config: KittyConfig | None = None,
         impl: str = "auto",
         max_bytes: int | None = None,
+        store: PageStore | None = None,
         **fields: Any,
     ) -> KittyCache:
         """A cache for ``model``, and for no other.
@@ -89,7 +99,7 @@ class KittyCache(RowOperations):
             model: any causal language model of Transformers.
             preset: name of a preset; default ``kitty-pro``.
             config: a whole config instead of ``preset`` and ``fields``.
-            impl, max_bytes: as in the constructor.
+            impl, max_bytes, store: as in the constructor.
             **fields: single fields of ``KittyConfig`` over the preset's.
 
         Raises:
@@ -107,7 +117,7 @@ class KittyCache(RowOperations):
                 f"Cannot use the Kitty cache with {type(model).__name__} under attn_implementation='kitty': this model "
                 "does not call attention functions by name; load it with 'eager'."
             )
-        cache = cls(text_config, resolve_config(preset, config, fields), impl, max_bytes)
+        cache = cls(text_config, resolve_config(preset, config, fields), impl, max_bytes, store)
         cache.identity.bind(model)
         return cache
 
@@ -143,7 +153,7 @@ class KittyCache(RowOperations):
         rows, _, count, _ = key_states.shape
         cached = Cached(self.slots, self.lengths)
         read = functools.partial(self._told.new_tokens, *cached, rows, count)
-        with self._pass.of_layer(layer_idx, key_states, cached, read) as real:
+        with self._layer_pass(layer_idx, key_states, cached, read) as real:
             return append_by_position(self.layers[layer_idx], self.slots, key_states, value_states, real)
 
     def attend(
@@ -178,8 +188,8 @@ class KittyCache(RowOperations):
         self.identity.check_module(layer_idx, module)
         check_window(layer_idx, module, self.windows[layer_idx], window)
         cached = Cached(self.slots, self.lengths)
-        read = functools.partial(new_tokens, mask, self.slots.count, cached.lengths, keys.shape[2])
-        with self._pass.of_layer(layer_idx, keys, cached, read) as real:
+        read = functools.partial(self._new_tokens, mask, keys.shape[2])
+        with self._layer_pass(layer_idx, keys, cached, read) as real:
             return self.layers[layer_idx].attend(query, keys, values, scaling=scaling, real=real, softcap=softcap)
 
     def tell_mask(self, mask: Any, config: PretrainedConfig | None = None) -> None:
@@ -284,6 +294,31 @@ class KittyCache(RowOperations):
         self.slots = SlotMap()
         self._pass = ForwardPass(self.model_config, len(self.layers))
         self._told = ToldMask()
+
+    def _new_tokens(self, mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
+        """Which of ``count`` new positions ``mask`` says are real, bool ``[B, S]``; None for all."""
+        return new_tokens(mask, self.slots.count, self.lengths, count)
+
+    @contextlib.contextmanager
+    def _layer_pass(
+        self, layer_idx: int, keys: torch.Tensor, cached: Cached, read: Callable[[], torch.Tensor | None]
+    ) -> Iterator[torch.Tensor | None]:
+        """As ``ForwardPass.of_layer``; a pass for which there is no memory leaves what was there before it."""
+        try:
+            with self._pass.of_layer(layer_idx, keys, cached, read, self._make_room) as real:
+                yield real
+        except CacheOutOfMemoryError:
+            # Only a first pass gets as far as to change layers: where the later ones lie shows when their tokens come.
+            if not self.slots.count:
+                self._pass = ForwardPass(self.model_config, len(self.layers))
+                if self.sliding is not None:
+                    self.sliding.reset()
+            raise
+
+    def _make_room(self, count: int, real: torch.Tensor | None) -> None:
+        # Without sliding-window layers the first layer to take tokens makes room itself.
+        if self.sliding is not None:
+            self.pages.make_room(count, real)
 
     def _check_layer(self, layer_idx: int) -> None:
         if not 0 <= layer_idx < len(self.layers):

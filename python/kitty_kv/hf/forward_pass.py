@@ -75,23 +75,30 @@ class ForwardPass:
         new: torch.Tensor,
         cached: Cached,
         read: Callable[[], torch.Tensor | None],
+        make_room: Callable[[int, torch.Tensor | None], None],
     ) -> Iterator[torch.Tensor | None]:
         """Layer ``layer_idx`` takes the positions of ``new``, its keys ``[B, HKV, S, D]``.
 
         Args:
             cached: what all layers held before; its ``slots`` grow when the last layer is done.
             read: says which positions are real, bool ``[B, S]``, or None for all; asked for the pass's first layer only.
+            make_room: raises where there is no memory for that many positions, of which the given ones are real; called
+                before the pass's first layer takes anything.
 
         Yields:
             What ``read`` said, on the device of ``new``.
 
         Raises:
             CacheError: a row would get longer than the model's context, or layers get different numbers of tokens.
+            CacheOutOfMemoryError: from ``make_room``.
         """
         self._staged = None
         count = new.shape[2]
         if not self._done:
-            self._open(cached, count, read())
+            real = read()
+            self._check_context(cached, count, real)
+            make_room(count, real)
+            self._open(count, real)
         elif count != self._count:
             raise CacheError(
                 f"Cannot add {count} positions to layer {layer_idx}: the layers before it took {self._count}; reset() "
@@ -103,8 +110,7 @@ class ForwardPass:
             cached.slots.add(count, self._real)
             self._done.clear()
 
-    def _open(self, cached: Cached, count: int, real: torch.Tensor | None) -> None:
-        self._check_context(cached, count, real)
+    def _open(self, count: int, real: torch.Tensor | None) -> None:
         self._count, self._real = count, real
         self._copies.clear()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import KittyConfig
 from ..engine.engine import Engine
 from ..engine.generation import TextCodec
+from ..engine.kv_pool import KvPool
 from ..engine.sequence import Sequence
 
 if TYPE_CHECKING:
@@ -25,17 +26,22 @@ class ServedModel:
 
     loaded: LoadedModel
     codec: TextCodec
+    pools: dict[KittyConfig, KvPool] = dataclasses.field(default_factory=dict)
 
-    def new_sequence(self, config: KittyConfig) -> Sequence:
-        """An empty history with a cache of its own.
+    def new_sequence(self, config: KittyConfig, max_kv_bytes: int | None = None) -> Sequence:
+        """An empty history whose cache shares memory with all others of the same config.
+
+        Args:
+            max_kv_bytes: most bytes of that memory; the first sequence of a config decides.
 
         Raises:
             KittyKvError: the model cannot use this cache.
         """
-        from ..hf.cache import KittyCache
-
-        cache = KittyCache.for_model(self.loaded.model, config=config)
-        return Sequence(self.loaded.model, cache, self.loaded.context_length)
+        pool = self.pools.get(config)
+        if pool is None:
+            # Another thread may be about to do the same: the first to get there is kept.
+            pool = self.pools.setdefault(config, KvPool(self.loaded.model, config, max_bytes=max_kv_bytes))
+        return pool.new_sequence(self.loaded.context_length)
 
     def describe(self) -> dict[str, Any]:
         """The wire's description."""

@@ -169,6 +169,9 @@ _GENERATE_OPTIONS = {
     "topK": optional(count(1)),
     "topP": Field(lambda x: _is_number(x) and 0 < x <= 1, "a number over 0 and at most 1", None),
     "seed": Field(lambda x: _is_int(x, -MAX_COUNT), "an integer", None),
+    "minP": Field(lambda x: _is_number(x) and 0 <= x <= 1, "a number from 0 to 1", None),
+    "repetitionPenalty": optional(positive_number, 1.0),
+    "logprobs": Field(lambda x: _is_int(x, 0, 20), "an integer from 0 to 20", None),
     "stop": Field(
         lambda x: _list_of(x, lambda item: _is_text(item) and 0 < len(item) <= 1000, 0, MAX_STOPS),
         f"a list of at most {MAX_STOPS} texts of 1 to 1000 characters",

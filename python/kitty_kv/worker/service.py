@@ -79,7 +79,13 @@ class Service:
         options = params["options"]
         prompt = Prompt(params["prompt"], params["messages"])
         sampling = SamplingOptions(
-            temperature=options["temperature"], top_k=options["topK"], top_p=options["topP"], seed=options["seed"]
+            temperature=options["temperature"],
+            top_k=options["topK"],
+            top_p=options["topP"],
+            seed=options["seed"],
+            min_p=options["minP"],
+            repetition_penalty=options["repetitionPenalty"],
+            logprobs=options["logprobs"],
         )
         self._sessions.generate(
             params["session"],
@@ -97,15 +103,13 @@ class Service:
     def _cancel(self, params: Params) -> Params:
         return {"cancelled": self._streams.cancel(params["stream"])}
 
-    def _memory(self, params: Params) -> Params | Later:
+    def _memory(self, params: Params) -> Later:
         session = self._sessions.get(params["session"])
 
         def work() -> Params:
             return memory_to_wire(session.sequence.cache.memory(), session.config.preset)
 
-        if session.stream is None:
-            return work()
-        # A step changes the cache, so the engine counts between two of them.
+        # A step of whoever shares its memory moves the cache's pages about, so the engine counts between two of them.
         return Later(lambda settle: self._engine.between_steps(lambda: settle(work)))
 
     def _close_session(self, params: Params) -> Params:

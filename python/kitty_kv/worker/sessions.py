@@ -99,7 +99,7 @@ class SessionTable:
         """Accepts a generation; its tokens and its one end are events.
 
         Raises:
-            KittyKvError: ``session_not_found``, ``session_busy``, or what the prompt cannot be.
+            KittyKvError: ``session_not_found``, ``session_busy``, ``queue_full``, or what the prompt cannot be.
         """
         session = self.get(name)
         if session.stream is not None:
@@ -134,7 +134,7 @@ class SessionTable:
             session.is_closed = True
             stream = session.stream
         if stream is None:
-            self._models.release(session.key)
+            self._release(session)
         else:
             self._streams.cancel(stream)
 
@@ -156,4 +156,8 @@ class SessionTable:
             session.stream = None
             is_closed = session.is_closed
         if is_closed:
-            self._models.release(session.key)
+            self._release(session)
+
+    def _release(self, session: Session) -> None:
+        self._streams.release(session.sequence)
+        self._models.release(session.key)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ..engine.engine import Engine
 from ..engine.generation import Generation, Result
+from ..engine.sequence import Sequence
 from ..errors import ConfigError
 from .outbox import Outbox
 from .wire_config import result_to_wire
@@ -35,6 +36,7 @@ class StreamTable:
 
         Raises:
             ConfigError: the name is in use.
+            QueueFullError: too many wait already; ``on_over`` was called with None.
         """
         with self._lock:
             if name in self._running:
@@ -43,7 +45,11 @@ class StreamTable:
                 StreamListener(name, self._outbox, preset, lambda result: self._end(name, on_over, result))
             )
             self._running[name] = generation
-        self._engine.submit(generation)
+        try:
+            self._engine.submit(generation)
+        except BaseException:
+            self._end(name, on_over, None)
+            raise
 
     def grant(self, name: str, tokens: int) -> None:
         """Lets a stream send more; one that has ended needs none."""
@@ -57,6 +63,10 @@ class StreamTable:
         if generation is not None:
             self._engine.cancel(generation)
         return generation is not None
+
+    def release(self, sequence: Sequence) -> None:
+        """Gives back what a sequence holds on which nothing runs any more."""
+        self._engine.close(sequence)
 
     def _end(self, name: str, on_over: OnOver, result: Result | None) -> None:
         with self._lock:

@@ -42,7 +42,9 @@ def memory_to_wire(memory: dict[str, Any], preset: str) -> dict[str, Any]:
 def result_to_wire(result: Result, preset: str) -> dict[str, Any]:
     """What a generation came to."""
     fields = {_camel(field.name): getattr(result, field.name) for field in dataclasses.fields(result)}
-    del fields["memory"]
+    del fields["memory"], fields["logprobs"]
+    if result.logprobs is not None:
+        fields["logprobs"] = [dataclasses.asdict(sampled) for sampled in result.logprobs]
     return {**fields, "kvCache": memory_to_wire(result.memory, preset)}
 
 

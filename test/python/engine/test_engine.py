@@ -10,8 +10,10 @@ import torch
 from transformers import PreTrainedModel
 
 from kitty_kv import KittyCache
+from kitty_kv.config import PRESETS
 from kitty_kv.engine.engine import Engine
 from kitty_kv.engine.generation import Generation, Request, Result, TextCodec
+from kitty_kv.engine.kv_pool import KvPool
 from kitty_kv.engine.sampling import SamplingOptions
 from kitty_kv.engine.sequence import Sequence
 from kitty_kv.errors import ConfigError
@@ -255,22 +257,27 @@ def test_a_prompt_that_leaves_no_room_is_refused_with_numbers_and_costs_the_sess
 
 @pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(3)])
 def test_an_exception_ends_its_own_generation_only_and_its_session_goes_on_as_before(
-    engine: Engine, model: PreTrainedModel, sequence: Sequence, error: BaseException
+    engine: Engine, model: PreTrainedModel, error: BaseException
 ) -> None:
+    pool = KvPool(model, PRESETS["fp16"])
+    sequence = pool.new_sequence(CONTEXT_LENGTH)
     run(engine, sequence, 5)
     other, broken = Listener(), Listener()
-    engine.submit(make(new_sequence(model), other, 60))
 
-    def fail(_: object, __: object) -> None:
-        # Deep in the model, when some layers have cached the token already.
-        if broken.tokens == 3 and sequence.cache.layers[0].slots > sequence.cache.layers[2].slots:
+    def fail(_: object, __: object, inputs: dict) -> None:
+        # Deep in the model, when some layers have cached the token already; the other is in the same batch at first.
+        rows = inputs["past_key_value"].pages.rows
+        if broken.tokens == 3 and any(row is own for row in rows for own in sequence.cache.pages.rows):
             raise error
 
-    handle = model.model.layers[2].register_forward_pre_hook(fail)
-    engine.submit(make(sequence, broken, 20, prompt=[9]))
+    handle = model.model.layers[2].register_forward_pre_hook(fail, with_kwargs=True)
+    with engine.paused():
+        engine.submit(make(sequence, broken, 20, prompt=[9]))
+        engine.submit(make(pool.new_sequence(CONTEXT_LENGTH), other, 60, prompt=[7]))
     assert broken.wait() is error
-    assert other.result().completion_tokens == 60
+    text = other.result().text
     handle.remove()
+    assert text == decode(greedy_reference(model, [7], 60))
     said = greedy_reference(model, PROMPT, 5)
     assert run(engine, sequence, 8, prompt=[9]).text == decode(greedy_reference(model, [*PROMPT, *said, 9], 8))
 

@@ -1,0 +1,85 @@
+"""Rows of several caches as one batch, so that one forward pass gives each of them a token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ..errors import CacheError, ConfigError
+from .crop import crop_rows
+from .paged_cache import PagedCache
+from .row import Row
+from .spans import Spans
+from .step import Group
+
+
+class JoinedPages(PagedCache):
+    """The rows of ``caches``, in their order, and behind them ``padding`` rows that never get a token.
+
+    The rows stay their caches' own: a pass through this cache is one through each of them. It holds no reference to pages
+    or blocks, and is of use until one of the caches is used by itself or is reset.
+
+    Args:
+        caches: of one store and config, none of them empty.
+        padding: how many rows without tokens follow.
+
+    Raises:
+        ConfigError: the caches do not share a store, or one is empty.
+    """
+
+    def __init__(self, caches: Sequence[PagedCache], padding: int = 0) -> None:
+        first = caches[0]
+        if any(cache.store is not first.store or cache.config != first.config for cache in caches):
+            raise ConfigError("Cannot join these caches: they must share one store and one config.")
+        if not all(cache.slots for cache in caches):
+            raise ConfigError("Cannot join an empty cache: its first tokens must be added to it alone.")
+        super().__init__(first.config, len(first.layers), first.impl)
+        self._caches = list(caches)
+        rows = [row for cache in caches for row in cache.rows]
+        self._begin(first.store, [*rows, *(Row() for _ in range(padding))])
+        self.route = first.route.of(self)
+        self.slots = max(self.lengths)
+
+    def __del__(self) -> None:
+        # The base class gives up references that are the caches' here.
+        pass
+
+    @property
+    def owned_rows(self) -> Sequence[Row]:
+        """None: they are the caches' own."""
+        return ()
+
+    def reset(self) -> None:
+        """Raises ``CacheError``: the rows are not this cache's to forget."""
+        self._check_idle("reset")
+
+    def roll_back(self) -> None:
+        """Takes back the tokens of a pass that failed half-way, one a row; the rows are what they were before it.
+
+        Exact, because a pass's last tokens are in 16-bit blocks until the next one, whatever pages they complete.
+        """
+        step, self.step, self._has_failed = self.step, None, False
+        if step is not None:
+            crop_rows(self.rows, [row.past for row in step.rows], self.geometry, self.store, self.route)
+        self._forget_all_tables()
+
+    def _check_idle(self, action: str) -> None:
+        raise CacheError(f"Cannot {action} joined rows: they belong to several caches; do it to each of these.")
+
+    def _open(self, keys: torch.Tensor, real: torch.Tensor | None, spans: Spans) -> None:
+        super()._open(keys, real, spans)
+        # Rows of equal length are not attended together: torch may split them otherwise than one alone.
+        self.step.groups = [Group(at, at + 1, row) for at, row in enumerate(self.step.rows) if row.count]
+
+    def _close(self) -> None:
+        new_tokens = self.step.new_tokens
+        for cache in self._caches:
+            cache.slots += new_tokens
+        super()._close()
+        self._forget_all_tables()
+
+    def _forget_all_tables(self) -> None:
+        self.forget_tables()
+        for cache in self._caches:
+            cache.forget_tables()

@@ -1,0 +1,91 @@
+"""Forward passes: of one sequence by itself, and of one token for each of many sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from collections.abc import Sequence as Many
+
+import torch
+
+from ..hf.joined_cache import JoinedCache, can_join
+from .sequence import Sequence
+
+# On the CPU, rows of a matrix product come out the same to the bit in batches of any multiple of so many rows a thread
+# (float32 and bfloat16, MKL and oneDNN with AVX-512); one to three rows take another way through these libraries.
+_ROWS_PER_THREAD = 4
+
+
+def feed(sequence: Sequence) -> torch.Tensor:
+    """Feeds the next pass's tokens to the sequence by itself: the logits ``[V]`` behind the last of them.
+
+    Raises:
+        CacheOutOfMemoryError: there is no memory for the pass; nothing has changed.
+        BaseException: what the model raised; the cache may be half-filled, so drop it.
+    """
+    model, tokens = sequence.model, sequence.next_pass()
+    input_ids = torch.tensor([tokens], dtype=torch.long, device=model.device)  # [1, S]
+    output = model(input_ids=input_ids, past_key_values=sequence.cache, use_cache=True, logits_to_keep=1)
+    sequence.note_pass(len(tokens))
+    return output.logits[0, -1]
+
+
+def is_joinable(sequence: Sequence) -> bool:
+    """Whether the sequence's next pass can be taken together with others."""
+    return sequence.held > 0 and len(sequence.next_pass()) == 1 and can_join(sequence.cache)
+
+
+def batch_key(sequence: Sequence) -> Hashable:
+    """Equal for sequences that can be decoded together."""
+    return id(sequence.model), id(sequence.cache.pages.store)
+
+
+class JoinedPasses:
+    """Decodes sequences together; who is together is put together anew only when that changes."""
+
+    def __init__(self) -> None:
+        self._batches: dict[Hashable, JoinedCache] = {}
+
+    def feed(self, sequences: Many[Sequence]) -> torch.Tensor:
+        """Feeds one token to each of ``sequences``, all joinable and of one ``batch_key``: logits ``[N, V]``.
+
+        Raises:
+            CacheOutOfMemoryError: there is no memory for the pass; nothing has changed.
+            BaseException: what the model raised; all caches are what they were before.
+        """
+        key, model = batch_key(sequences[0]), sequences[0].model
+        batch = self._batch(key, sequences)
+        padding = len(batch.lengths) - len(sequences)
+        device = model.device
+        tokens = [sequence.next_pass() for sequence in sequences] + [[0]] * padding
+        try:
+            batch.begin_pass()
+            output = model(
+                input_ids=torch.tensor(tokens, device=device),  # [B, 1]
+                position_ids=torch.tensor(batch.lengths, device=device).unsqueeze(1),
+                cache_position=torch.tensor([batch.slots.count], device=device),
+                past_key_values=batch,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        except BaseException:
+            batch.roll_back()
+            del self._batches[key]
+            raise
+        batch.end_pass()
+        for sequence in sequences:
+            sequence.note_pass(1)
+        return output.logits[: len(sequences), -1]
+
+    def keep_only(self, keys: set[Hashable]) -> None:
+        """Forgets the batches of all other keys."""
+        for key in self._batches.keys() - keys:
+            del self._batches[key]
+
+    def _batch(self, key: Hashable, sequences: Many[Sequence]) -> JoinedCache:
+        batch = self._batches.get(key)
+        caches = [sequence.cache for sequence in sequences]
+        if batch is None or not batch.is_of(caches):
+            device = sequences[0].model.device
+            multiple = _ROWS_PER_THREAD * torch.get_num_threads() if device.type == "cpu" else 1
+            batch = self._batches[key] = JoinedCache(caches, multiple)
+        return batch

@@ -1,0 +1,293 @@
+"""Who takes part in a step: admission, prompts in chunks, decoding together, and what gives way when memory runs out."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import weakref
+from collections.abc import Callable, Hashable
+
+import torch
+
+from ..errors import CacheOutOfMemoryError, ConfigError, KittyKvError
+from .batch_sampling import sample_batch
+from .generation import Generation, Result
+from .kv_pool import KvPool
+from .metrics import Meter
+from .passes import JoinedPasses, batch_key, feed, is_joinable
+from .sequence import Sequence
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SchedulerOptions:
+    """Limits of one engine.
+
+    Args:
+        max_batch: most generations that are stepped at a time, those whose reader keeps them waiting not counted.
+        max_waiting: most that wait for their turn; one more is refused.
+        prefill_tokens: once so many tokens of prompts were fed in a step, the others' next tokens come first.
+    """
+
+    max_batch: int = 64
+    max_waiting: int = 1024
+    prefill_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise ConfigError(
+                    f"Cannot run an engine with {field.name} {getattr(self, field.name)}: want 1 or more."
+                )
+
+
+class Scheduler:
+    """Steps generations; only the engine's thread calls it.
+
+    Args:
+        options: limits.
+        meter: counts what happens.
+        spend: takes one token of a generation's credit.
+        on_over: hears of each generation that has ended, after its listener.
+    """
+
+    def __init__(
+        self,
+        options: SchedulerOptions,
+        meter: Meter,
+        spend: Callable[[Generation], None],
+        on_over: Callable[[Generation], None],
+    ) -> None:
+        self.waiting: list[Generation] = []  # by arrival
+        self.running: list[Generation] = []  # by arrival
+        self._options = options
+        self._meter = meter
+        self._spend = spend
+        self._on_over = on_over
+        self._joined = JoinedPasses()
+        self._short: set[KvPool | None] = set()  # pools that had no room for whoever waits first
+        self._pools: weakref.WeakSet[KvPool] = weakref.WeakSet()
+
+    def add(self, generation: Generation) -> None:
+        """Lets it wait for its turn."""
+        self.waiting.append(generation)
+
+    def close(self, sequence: Sequence) -> None:
+        """Gives back what a sequence holds that nobody will use again."""
+        if sequence.pool is not None:
+            sequence.pool.close(sequence)
+        else:
+            sequence.drop()
+        self._short.clear()
+
+    def pools(self) -> list[KvPool]:
+        """Those of all generations so far that are still in use."""
+        return list(self._pools)
+
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        cancelled = any(generation.is_cancelled for generation in (*self.running, *self.waiting))
+        return cancelled or any(map(_is_ready, self.running)) or self._next() is not None
+
+    def step(self) -> None:
+        """Gives every generation that is ready one token, or a chunk of its prompt."""
+        for generation in [g for g in (*self.running, *self.waiting) if g.is_cancelled]:
+            self._end(generation, generation.cancel)
+        self._admit()
+        ready = [generation for generation in self.running if _is_ready(generation)]
+        joinable = [generation for generation in ready if is_joinable(generation.sequence)]
+        self._feed_alone([generation for generation in ready if generation not in joinable])
+        # One that gave way to a prompt has nothing to decode from.
+        self._decode([generation for generation in joinable if generation in self.running])
+        self._meter.step()
+        if not self.running and not self.waiting:
+            self._joined.keep_only(set())
+            for pool in self._pools:
+                pool.give_back()
+
+    def _next(self) -> Generation | None:
+        """The first that waits and could begin."""
+        if sum(map(_is_ready, self.running)) >= self._options.max_batch:
+            return None
+        return next((g for g in self.waiting if g.credit > 0 and not g.is_cancelled and not self._is_short(g)), None)
+
+    def _is_short(self, generation: Generation) -> bool:
+        """Whether nobody can be admitted before one that runs in its pool ends; those who wait for a reader may never."""
+        pool = generation.sequence.pool
+        return pool in self._short and any(map(_is_ready, self._holders(pool)))
+
+    def _admit(self) -> None:
+        while (generation := self._next()) is not None:
+            try:
+                if not generation.has_begun:
+                    generation.begin()
+                if not self._has_room(generation):
+                    self._short.add(generation.sequence.pool)
+                    continue
+            # A prompt's tokens come from a tokenizer and a template, which raise what they like.
+            except BaseException as error:  # noqa: BLE001
+                self._fail(generation, error)
+                continue
+            self.waiting.remove(generation)
+            bisect.insort(self.running, generation, key=_order)
+            generation.sequence.is_busy = True
+            if generation.sequence.pool is not None:
+                self._pools.add(generation.sequence.pool)
+
+    def _has_room(self, generation: Generation) -> bool:
+        sequence = generation.sequence
+        pool = sequence.pool
+        if pool is None or sequence.held:
+            return True
+        tokens = len(sequence.tokens)
+        if not pool.could_ever_hold(tokens):
+            raise CacheOutOfMemoryError(
+                f"Cannot generate after {tokens} tokens: their cache would not fit into {pool.max_bytes:,} bytes even with "
+                "nothing else there; give a shorter prompt, or raise the KV memory limit.",
+                details={"tokens": tokens, "maxBytes": pool.max_bytes},
+            )
+        while not pool.has_room(tokens) and (holders := self._holders(pool)):
+            if pool.free_something():
+                continue
+            if any(map(_is_ready, holders)):
+                return False
+            self._preempt(holders[-1])
+        return True
+
+    def _feed_alone(self, generations: list[Generation]) -> None:
+        """Feeds one pass to each, as long as there is no longer one before it that used the step's tokens up."""
+        left = self._options.prefill_tokens
+        for generation in generations:
+            if generation not in self.running:
+                continue
+            size = len(generation.sequence.next_pass())
+            if size > 1 and left <= 0:
+                continue
+            left -= size if size > 1 else 0
+            self._feed_one(generation)
+
+    def _feed_one(self, generation: Generation) -> None:
+        sequence = generation.sequence
+        pool = sequence.pool
+        while True:
+            try:
+                if pool is not None and not sequence.held:
+                    generation.reused_tokens = max(generation.reused_tokens, pool.adopt_prefix(sequence))
+                logits = feed(sequence)
+                if pool is not None:
+                    pool.remember_prefix(sequence)
+                break
+            except CacheOutOfMemoryError as error:
+                if generation not in self._after_shortage([generation], error):
+                    return
+            # Even sys.exit() in a model's code ends its own generation only: nobody else would step the others.
+            except BaseException as error:  # noqa: BLE001
+                self._fail(generation, error)
+                return
+        self._sample([generation], logits.unsqueeze(0))
+
+    def _decode(self, generations: list[Generation]) -> None:
+        groups: dict[Hashable, list[Generation]] = {}
+        for generation in generations:
+            groups.setdefault(batch_key(generation.sequence), []).append(generation)
+        self._joined.keep_only(set(groups))
+        for group in groups.values():
+            for first in range(0, len(group), self._options.max_batch):
+                self._decode_group(group[first : first + self._options.max_batch])
+
+    def _decode_group(self, group: list[Generation]) -> None:
+        while group := [generation for generation in group if generation in self.running]:
+            try:
+                logits = self._joined.feed([generation.sequence for generation in group])
+            except CacheOutOfMemoryError as error:
+                group = self._after_shortage(group, error)
+            except BaseException as error:  # noqa: BLE001
+                if len(group) == 1:
+                    self._fail(group[0], error)
+                    return
+                # One of them is to blame, and only alone it shows which.
+                for generation in group:
+                    self._decode_group([generation])
+                return
+            else:
+                self._meter.batch(len(group))
+                self._sample(group, logits)
+                return
+
+    def _sample(self, group: list[Generation], logits: torch.Tensor) -> None:
+        """Chooses the next tokens from logits ``[N, V]`` where all tokens are fed."""
+        at = [row for row, generation in enumerate(group) if generation.has_all_fed]
+        if not at:
+            return
+        chosen = [group[row] for row in at]
+        found = sample_batch(logits[at] if len(at) < len(group) else logits, [g.sampler for g in chosen])
+        for generation, sampled in zip(chosen, found, strict=True):
+            if isinstance(sampled, KittyKvError):
+                self._fail(generation, sampled)
+                continue
+            self._spend(generation)
+            self._meter.token()
+            self._end(generation, lambda generation=generation, sampled=sampled: generation.take(sampled))
+
+    def _after_shortage(self, group: list[Generation], error: CacheOutOfMemoryError) -> list[Generation]:
+        """Makes room where a pass of ``group`` found none: those of them that may try again."""
+        pool = group[0].sequence.pool
+        if pool is not None and pool.free_something():
+            return group
+        holders = self._holders(pool)
+        if not set(holders) - {group[0]}:
+            self._fail(group[0], error)
+            return []
+        # Whoever waits for a reader goes first, then whoever came last.
+        victim = max({*holders, *group}, key=lambda generation: (generation.credit <= 0, generation.order))
+        self._preempt(victim)
+        return [generation for generation in group if generation is not victim]
+
+    def _holders(self, pool: KvPool | None) -> list[Generation]:
+        """The running ones that hold memory of ``pool``, by arrival; none where every sequence has memory of its own."""
+        if pool is None or pool.store is None:
+            return []
+        return [other for other in self.running if other.sequence.pool is pool and other.sequence.held]
+
+    def _preempt(self, generation: Generation) -> None:
+        """Drops its cache, which the same passes fill again when its turn comes."""
+        self.running.remove(generation)
+        generation.sequence.drop()
+        generation.preemptions += 1
+        self._meter.preemption()
+        generation.sequence.is_busy = False
+        bisect.insort(self.waiting, generation, key=_order)
+        self._short.add(generation.sequence.pool)
+
+    def _end(self, generation: Generation, act: Callable[[], Result | None]) -> None:
+        """Does what may be the end of it."""
+        try:
+            result = act()
+        except BaseException as error:  # noqa: BLE001
+            self._fail(generation, error)
+            return
+        if result is not None:
+            self._leave(generation)
+            generation.listener.on_end(result)
+            self._on_over(generation)
+
+    def _fail(self, generation: Generation, error: BaseException) -> None:
+        generation.fail()
+        self._leave(generation)
+        generation.listener.on_error(error)
+        self._on_over(generation)
+
+    def _leave(self, generation: Generation) -> None:
+        for place in (self.running, self.waiting):
+            if generation in place:
+                place.remove(generation)
+        generation.sequence.is_busy = False
+        # What it held may be let go of now.
+        self._short.clear()
+
+
+def _is_ready(generation: Generation) -> bool:
+    return generation.credit > 0 or generation.is_cancelled
+
+
+def _order(generation: Generation) -> int:
+    return generation.order
