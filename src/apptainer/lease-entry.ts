@@ -1,0 +1,119 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, open, readFile, readdir, rename, rm, stat } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { z } from "zod";
+import { KittyError } from "../errors.js";
+import { isRunning, ownIdentity } from "./process-identity.js";
+
+// Of the file server's clock, which wrote both times that are compared.
+const SILENCE_MS = 300_000;
+const FORGOTTEN_MS = 60_000;
+
+const entrySchema = z.object({
+  kind: z.enum(["writer", "reader"]),
+  purpose: z.string(),
+  since: z.string(),
+  host: z.string(),
+  bootId: z.string(),
+  pidNamespace: z.string(),
+  pid: z.number().int().positive(),
+  startTime: z.string(),
+});
+
+export type LeaseKind = "writer" | "reader";
+/** Who holds a lease, why and since when. */
+export type LeaseHolder = z.output<typeof entrySchema>;
+
+export interface LeaseEntry {
+  path: string;
+  holder: LeaseHolder;
+}
+
+/** The folder that holds one file a holder of an overlay. */
+export function leaseFolder(overlay: string): string {
+  return `${overlay}.lease`;
+}
+
+/** Makes an entry of this process known to all others, whole or not at all. */
+export async function publishEntry(overlay: string, kind: LeaseKind, purpose: string): Promise<LeaseEntry> {
+  const holder = { kind, purpose, since: new Date().toISOString(), ...ownIdentity() };
+  const folder = leaseFolder(overlay);
+  const name = `${kind}-${randomUUID()}.json`;
+  const path = join(folder, name);
+  await mkdir(folder, { recursive: true });
+  const temporary = join(folder, `.new-${name}`);
+  const file = await open(temporary, "wx", 0o644);
+  try {
+    await file.writeFile(JSON.stringify(holder));
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+  return { path, holder };
+}
+
+/** Shows other machines that the holder lives. @returns false when somebody has removed the entry */
+export async function touchEntry({ path, holder }: LeaseEntry): Promise<boolean> {
+  try {
+    // Written, not utimes(): the time has to be the file server's own.
+    const file = await open(path, "r+");
+    try {
+      await file.write(JSON.stringify(holder), 0);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw error;
+  }
+}
+
+/**
+ * All entries of living holders. Those of dead ones are left out, and removed when `own` is given:
+ * every entry has a name of its own, so removing one can never hit a living holder.
+ * @param own the caller's entry, just published; its file time is the file server's present
+ */
+export async function listEntries(overlay: string, own?: LeaseEntry): Promise<LeaseEntry[]> {
+  const folder = leaseFolder(overlay);
+  const names = await readdir(folder).catch(whenMissing<string[]>([]));
+  const nowMs = own === undefined ? Date.now() : (await stat(own.path)).mtimeMs;
+  const found = await Promise.all(names.map((name) => readEntry(join(folder, name), nowMs, own !== undefined)));
+  return found.filter((entry) => entry !== undefined);
+}
+
+async function readEntry(path: string, nowMs: number, removesDead: boolean): Promise<LeaseEntry | undefined> {
+  const ageMs = await stat(path).then(({ mtimeMs }) => nowMs - mtimeMs, whenMissing(0));
+  if (basename(path).startsWith(".new-")) {
+    // Its writer died between making it and giving it its name.
+    if (removesDead && ageMs > FORGOTTEN_MS) await rm(path, { force: true });
+    return undefined;
+  }
+  const text = await readFile(path, "utf8").catch(whenMissing(undefined));
+  if (text === undefined) return undefined;
+  const holder = parseHolder(path, text);
+  if (isRunning(holder) ?? ageMs < SILENCE_MS) return { path, holder };
+  if (removesDead) await rm(path, { force: true });
+  return undefined;
+}
+
+function parseHolder(path: string, text: string): LeaseHolder {
+  try {
+    return entrySchema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new KittyError(
+      `Cannot read who holds the overlay: ${JSON.stringify(path)} is no lease of ours; see what wrote it, and remove it when nothing uses the overlay`,
+      { code: "lease_unreadable", details: { path }, cause },
+    );
+  }
+}
+
+/** What to take for a file that was removed meanwhile. */
+function whenMissing<T>(value: T): (error: unknown) => T {
+  return (error) => {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    return value;
+  };
+}
