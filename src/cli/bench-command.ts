@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { ConfigError, loadConfig, resolveConfig } from "../index.js";
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { Interrupt } from "./interrupt.js";
+import { latencyCommand } from "./latency-command.js";
 import { runPythonTask } from "./python-report.js";
 
 const TASK = { name: "measure kernels", failureCode: "bench_failed", module: "kitty_kernels.bench" };
@@ -12,11 +13,15 @@ interface KernelOptions extends GlobalOptions {
   only?: string[];
 }
 
-/** `bench kernels`: the kernels beside torch's 16-bit attention, on this machine's GPU. */
+/** `bench`: what users can measure for themselves. */
 export function benchCommand(context: CommandContext): Command {
-  return new Command("bench").description("measure on this machine").addCommand(kernelsCommand(context));
+  return new Command("bench")
+    .description("measure on this machine")
+    .addCommand(kernelsCommand(context))
+    .addCommand(latencyCommand(context));
 }
 
+/** `bench kernels`: the kernels beside torch's 16-bit attention, on this machine's GPU. */
 function kernelsCommand({ output }: CommandContext): Command {
   return new Command("kernels")
     .description("time the kernels beside torch's attention on 16-bit keys and values; needs a CUDA GPU")

@@ -1,4 +1,6 @@
 import { once } from "node:events";
+import { mkdtemp, readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { expect, test } from "vitest";
@@ -71,4 +73,45 @@ test.each([
   expect(stderr).toContain(message);
   expect(stderr).toMatch(/^Cannot [^\n]+$/);
   expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+});
+
+test("bench latency times the caches of Transformers and ours with the bundled model, and draws them", async () => {
+  const plot = join(await mkdtemp(join(tmpdir(), "kitty-latency-")), "steps.svg");
+  const args = [
+    "latency",
+    "--json",
+    "--shapes",
+    "2x40",
+    "--new-tokens",
+    "6",
+    "--peers",
+    "hf-dynamic,hf-hqq-2,kitty kitty-pro",
+  ];
+  const { exitCode, stdout } = await kitty([...args, "--plot", plot], WITHOUT_GPU);
+  const { rows, environment } = JSON.parse(stdout) as { rows: Record<string, unknown>[]; environment: object };
+  expect(rows.map(({ peer, batch, promptTokens }) => [peer, batch, promptTokens])).toEqual([
+    ["hf-dynamic", 2, 40],
+    ["hf-hqq-2", 2, 40],
+    ["kitty kitty-pro", 2, 40],
+  ]);
+  expect(rows[1]).toMatchObject({ stepMs: null, reason: expect.stringContaining("hqq") as string });
+  for (const { stepMs, firstTokenMs, tokensPerSecond, reason } of rows.filter(({ peer }) => peer !== "hf-hqq-2")) {
+    expect(reason).toBeNull();
+    expect(Number(tokensPerSecond)).toBeCloseTo(2000 / Number(stepMs), 3);
+    expect(Number(firstTokenMs)).toBeGreaterThan(0);
+  }
+  expect(environment).toMatchObject({ transformers: "4.53.2" });
+  expect(await readFile(plot, "utf8")).toMatch(/^<svg[^]*hf-dynamic[^]*kitty kitty-pro/);
+  expect(exitCode).toBe(0);
+});
+
+test.each([
+  [["--shapes", "1x4x"], "usage", /want shapes such as 1x4096,8x4096, got '1x4x'/],
+  [["--shapes", "1x40000"], "invalid_argument", /needs 40024 tokens .* context has 4096/],
+  [["--peers", "vllm"], "invalid_argument", /--peers must be among hf-dynamic, .* got vllm/],
+])("bench latency %j is refused with exit code 2", async (args, code, message) => {
+  const { exitCode, stdout } = await kitty(["latency", "--json", ...args], WITHOUT_GPU);
+  const { error } = JSON.parse(stdout) as { error: { code: string; message: string } };
+  expect({ exitCode, code: error.code }).toEqual({ exitCode: 2, code });
+  expect(error.message).toMatch(message);
 });
