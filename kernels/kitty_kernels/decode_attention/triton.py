@@ -40,6 +40,19 @@ def decode_attention(
 ) -> torch.Tensor:
     """See ``api.decode_attention``."""
     _check(query, view)
+    # Triton launches on the current device, which need not be the tensors' where a model lies on several.
+    with torch.cuda.device_of(query):
+        return _launch(query, view, scaling, first_positions, window, softcap)
+
+
+def _launch(
+    query: torch.Tensor,
+    view: CacheView,
+    scaling: float,
+    first_positions: torch.Tensor | None,
+    window: int | None,
+    softcap: float | None,
+) -> torch.Tensor:
     batch, query_heads, new_tokens, head_dim = query.shape
     kv_heads = view.blocks.shape[1]
     layout = view.layout
