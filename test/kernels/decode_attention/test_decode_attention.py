@@ -168,3 +168,14 @@ def test_reference_equals_float64(name):
     want = attention64(query, view, case, scaling, first)
     # Scores of some thousands have float32 errors of some 1e-4 in the exponent.
     assert (out.double() - want).norm() <= 3e-4 * want.norm()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
+def test_kernels_run_where_their_tensors_lie():
+    case = CASES["rows of every kind"]
+    view, query, first = make(case, torch.float16, torch.device("cuda", 1))
+    assert torch.cuda.current_device() == 0
+    out = decode_attention(query, view, scaling=case.head_dim**-0.5, impl="triton")
+    want = attention64(query, view, case, case.head_dim**-0.5, first)
+    assert (out.double().cpu() - want).norm() <= 0.01 * want.norm()
