@@ -9,7 +9,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from .outbox import LINE_LIMIT_BYTES, Outbox
+from .outbox import Outbox
+from .wire_frames import LINE_LIMIT_BYTES
 
 _READ_BYTES = 256 * 1024
 _LOG_LINE_BYTES = 16 * 1024

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from typing import Any
 
-LINE_LIMIT_BYTES = 16 * 1024 * 1024
-_BATCH_EVENTS = 512
+from .send_queue import NEVER, NOW, Entry, SendQueue
+from .wire_frames import Event, frames, reply_frame
+
 # POSIX: a write of this size to a pipe that polls writable does not block.
 _DIRECT_BYTES = 4096
 _LOG_BACKLOG = 2048
-_FRAME_BYTES = 256 * 1024
-_JOIN_CHARACTERS = 4096
-
-Event = list[Any]
 
 
 class Outbox:
     """Sends frames in order without making their senders wait for the reader of the pipe.
 
-    A frame is written at once by its own thread when nothing is queued and the pipe has room. Otherwise it is queued,
-    and one thread writes the queue; meanwhile the tokens of a stream are put together into one event.
+    What is due is written at once by its sender's own thread when the pipe has room; tokens that may wait go with it.
+    One more thread writes what the pipe had no room for, and what waits when nobody comes to take it along. It sleeps
+    until then: waking a thread costs the one that computes the tokens more than a write does.
 
     Args:
         fd: where to write.
@@ -39,20 +36,19 @@ class Outbox:
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self._changed = threading.Condition()
-        self._queue: deque[bytes | Event] = deque()
-        self._open_tokens: dict[str, Event] = {}
+        self._queue = SendQueue()
         self._is_writing = False
+        self._alarm = NEVER
+        """When the writer's thread looks at the queue without being woken."""
+        self._flushing = 0
         threading.Thread(target=self._run, name="kitty-writer", daemon=True).start()
 
     def send_reply(self, reply: dict[str, Any]) -> None:
         """Sends a reply frame of pythonia's Bridge."""
-        line = _encode(reply)
-        if len(line) >= LINE_LIMIT_BYTES:
-            line = _encode({"r": reply["r"], "key": "string", "val": json.dumps(_too_long(len(line))), "sig": ""})
-        self._send(line + b"\n")
+        self._send(reply_frame(reply))
 
     def send_event(self, event: Event) -> None:
-        """Sends an event; ``["tok", stream, text, count]`` may be joined with others of its stream."""
+        """Sends an event; ``["tok", stream, text, count]`` may wait a few milliseconds for others of its stream."""
         self._send(event)
 
     def send_log(self, stream: str, text: str) -> None:
@@ -65,34 +61,40 @@ class Outbox:
     def flush(self, timeout_s: float) -> bool:
         """Waits until everything is written; False when that took longer than ``timeout_s``."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._queue and not self._is_writing, timeout_s)
+            if self._queue:
+                self._queue.due = NOW
+                self._changed.notify_all()
+            self._flushing += 1
+            try:
+                return self._changed.wait_for(lambda: not self._queue and not self._is_writing, timeout_s)
+            finally:
+                self._flushing -= 1
 
-    def _send(self, entry: bytes | Event) -> None:
+    def _send(self, entry: Entry) -> None:
         with self._changed:
-            if self._is_writing or self._queue:
-                self._enqueue(entry)
+            now = time.monotonic()
+            is_writers = self._is_writing or self._queue.due == NOW
+            self._queue.add(entry, now)
+            if is_writers:
+                return
+            if self._queue.due > now:
+                self._set_alarm()
                 return
             self._is_writing = True
-        data = entry if isinstance(entry, bytes) else b"".join(_event_frames([entry]))
-        rest = self._write_directly(data)
+            entries = self._queue.take(now)
+        rest = self._write_directly(b"".join(frames(entries)))
         with self._changed:
             self._is_writing = False
             if rest:
-                self._queue.appendleft(rest)
-            if self._queue:
+                self._queue.put_back(rest)
+            if self._flushing:
                 self._changed.notify_all()
+            self._set_alarm()
 
-    def _enqueue(self, entry: bytes | Event) -> None:
-        if isinstance(entry, list) and entry[0] == "tok":
-            queued = self._open_tokens.get(entry[1])
-            if queued is not None and len(queued[2]) < _JOIN_CHARACTERS:
-                queued[2] += entry[2]
-                queued[3] += entry[3]
-                return
-            self._open_tokens[entry[1]] = entry
-        elif isinstance(entry, list) and entry[0] == "end":
-            self._open_tokens.pop(entry[1], None)
-        self._queue.append(entry)
+    def _set_alarm(self) -> None:
+        # A thread that is not woken for nothing is what makes this cheap.
+        if self._queue.overdue < self._alarm:
+            self._changed.notify_all()
 
     def _write_directly(self, data: bytes) -> bytes:
         """Writes what can be written without waiting; returns the rest."""
@@ -106,26 +108,23 @@ class Outbox:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue and not self._is_writing)
+                self._wait_until_overdue()
                 self._is_writing = True
-                batch = self._take_batch()
-            for data in [batch] if isinstance(batch, bytes) else _event_frames(batch):
+                entries = self._queue.take(time.monotonic())
+            for data in frames(entries):
                 self._write_all(data)
             with self._changed:
                 self._is_writing = False
                 self._changed.notify_all()
 
-    def _take_batch(self) -> bytes | list[Event]:
-        """The first queued frame, or the events up to the next one."""
-        if isinstance(self._queue[0], bytes):
-            return self._queue.popleft()
-        events: list[Event] = []
-        while self._queue and isinstance(self._queue[0], list) and len(events) < _BATCH_EVENTS:
-            event = self._queue.popleft()
-            if event[0] == "tok" and self._open_tokens.get(event[1]) is event:
-                del self._open_tokens[event[1]]
-            events.append(event)
-        return events
+    def _wait_until_overdue(self) -> None:
+        while True:
+            now = time.monotonic()
+            # Who is writing now sets the alarm for what is left.
+            self._alarm = NEVER if self._is_writing else self._queue.overdue
+            if self._alarm <= now:
+                return
+            self._changed.wait(None if self._alarm == NEVER else self._alarm - now)
 
     def _write_all(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -139,38 +138,3 @@ class Outbox:
             print(f"Cannot write to the host: {error.strerror}; this worker ends.", file=sys.stderr)
             self._on_broken()
             raise
-
-
-def _encode(value: Any) -> bytes:
-    # ASCII only: a lone surrogate in a model's output has no UTF-8, but it has an escape.
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
-
-
-def _event_frames(events: list[Event]) -> Iterator[bytes]:
-    frame: list[bytes] = []
-    size = 0
-    for event in events:
-        data = _encode_event(event)
-        if frame and size + len(data) > _FRAME_BYTES:
-            yield _event_frame(frame)
-            frame, size = [], 0
-        frame.append(data)
-        size += len(data)
-    yield _event_frame(frame)
-
-
-def _event_frame(encoded: list[bytes]) -> bytes:
-    return b'{"c":"kitty","e":[' + b",".join(encoded) + b"]}\n"
-
-
-def _encode_event(event: Event) -> bytes:
-    data = _encode(event)
-    # Only an outcome can be as long as this: log lines and token events are cut before.
-    if len(data) > LINE_LIMIT_BYTES - 64:
-        data = _encode([*event[:2], _too_long(len(data))])
-    return data
-
-
-def _too_long(size: int) -> dict[str, Any]:
-    message = f"Cannot answer in {size} bytes: a line holds at most {LINE_LIMIT_BYTES}; ask for less at a time."
-    return {"error": {"code": "invalid_argument", "message": message, "details": {"sizeBytes": size}}}

@@ -129,7 +129,8 @@ worker.main()
 """
     host = start(code=code)
     host.open_session("s", model_folder)
-    host.generate("s", "g", "the cat")
+    # Its engine may fail before the call is answered.
+    host.send("generate", host.generate_params("s", "g", "the cat"))
     assert host.seconds_to_exit() < 5
     assert host.process.returncode == 70
     assert host.wait(lambda: "the engine is broken" in host.stderr, "the traceback")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from kitty_kv.worker.outbox import Outbox
+from kitty_kv.worker.send_queue import HOLD_S
 
 COUNT = 30_000
+TIMEOUT_S = 5
 
 
 class Pipe:
@@ -22,9 +26,16 @@ class Pipe:
         self.broken = threading.Event()
         self.outbox = Outbox(write_fd, self._on_broken)
 
+    def read_now(self) -> list[list]:
+        """The events of what lies in the pipe."""
+        is_readable = select.select([self.read_fd], [], [], 0)[0]
+        data = os.read(self.read_fd, 65_536) if is_readable else b""
+        return [event for line in data.split(b"\n")[:-1] for event in json.loads(line).get("e", [])]
+
     def frames_until(self, last: list[object]) -> list[dict]:
         frames, rest = [], b""
         while not frames or last not in frames[-1].get("e", []):
+            assert select.select([self.read_fd], [], [], TIMEOUT_S)[0], f"{last} did not come"
             *lines, rest = (rest + os.read(self.read_fd, 65_536)).split(b"\n")
             frames.extend(json.loads(line) for line in lines)
         return frames
@@ -54,6 +65,81 @@ def test_tokens_of_a_stream_are_joined_while_the_pipe_is_full(pipe: Pipe) -> Non
         assert mine[-1] == ["end", f"s{stream}", {"ok": {}}]
         assert "".join(event[2] for event in mine[:-1]) == "".join(f"{i}," for i in range(stream, COUNT, 3))
         assert sum(event[3] for event in mine[:-1]) == COUNT / 3
+
+
+def test_the_first_tokens_and_every_end_are_written_before_send_returns(pipe: Pipe) -> None:
+    quick = 0
+    for i in range(100):
+        started = time.monotonic()
+        pipe.outbox.send_event(["tok", f"s{i}", "a", 1])
+        first = pipe.read_now()
+        pipe.outbox.send_event(["tok", f"s{i}", "b", 1])
+        pipe.outbox.send_event(["end", f"s{i}", {"error": {}}])
+        rest = pipe.read_now()
+        # A test that was held up for longer lets the other thread write.
+        if time.monotonic() - started > HOLD_S:
+            assert pipe.outbox.flush(timeout_s=10)
+            pipe.read_now()
+            continue
+        quick += 1
+        assert first == [["tok", f"s{i}", "a", 1]]
+        assert rest == [["tok", f"s{i}", "b", 1], ["end", f"s{i}", {"error": {}}]]
+    assert quick > 10
+
+
+def test_tokens_that_nobody_takes_along_are_written_by_themselves(pipe: Pipe) -> None:
+    pipe.outbox.send_event(["tok", "s", "a", 1])
+    assert pipe.read_now() == [["tok", "s", "a", 1]]
+    for _ in range(5):
+        pipe.outbox.send_event(["tok", "s", "b", 1])
+    text, started = "", time.monotonic()
+    while text != "bbbbb":
+        assert select.select([pipe.read_fd], [], [], 10)[0], f"only {text!r} came"
+        text += "".join(event[2] for event in pipe.read_now())
+    # Milliseconds are wanted; a second is what a loaded machine may take.
+    assert time.monotonic() - started < 1
+
+
+def test_a_reply_does_not_wait_for_held_tokens_nor_overtakes_them(pipe: Pipe) -> None:
+    quick = 0
+    for i in range(100):
+        started = time.monotonic()
+        pipe.outbox.send_event(["tok", f"s{i}", "a", 1])
+        pipe.outbox.send_event(["tok", f"s{i}", "b", 1])
+        pipe.outbox.send_reply({"r": i, "key": "string", "val": "", "sig": ""})
+        is_quick = time.monotonic() - started < HOLD_S
+        assert is_quick or pipe.outbox.flush(timeout_s=10)
+        quick += is_quick
+        frames = [json.loads(line) for line in os.read(pipe.read_fd, 65_536).split(b"\n")[:-1]]
+        assert frames[-1]["r"] == i
+        assert [event[2] for frame in frames[:-1] for event in frame["e"]] == ["a", "b"]
+    assert quick > 10
+
+
+def test_flush_sends_held_tokens_at_once(pipe: Pipe) -> None:
+    pipe.outbox.send_event(["tok", "s", "a", 1])
+    pipe.outbox.send_event(["tok", "s", "b", 1])
+    assert pipe.outbox.flush(timeout_s=10)
+    assert [event[2] for event in pipe.read_now()] == ["a", "b"]
+
+
+def test_flush_hears_of_the_end_of_another_threads_write(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, began, may_end = os.write, threading.Event(), threading.Event()
+
+    def slow_write(fd: int, data: bytes) -> int:
+        began.set()
+        may_end.wait(10)
+        return write(fd, data)
+
+    monkeypatch.setattr("kitty_kv.worker.outbox.os.write", slow_write)
+    sender = threading.Thread(target=pipe.outbox.send_event, args=[["end", "s", {}]])
+    sender.start()
+    assert began.wait(10)
+    threading.Timer(0.1, may_end.set).start()
+    started = time.monotonic()
+    assert pipe.outbox.flush(timeout_s=10)
+    assert time.monotonic() - started < 5
+    sender.join()
 
 
 def test_nobody_waits_for_a_pipe_that_is_full(pipe: Pipe) -> None:
