@@ -106,7 +106,7 @@ class PagedCache:
         self.route: KernelRoute | PlainRoute | None = None
         self._has_failed = False
         self._views = DeviceViews(self.geometry)
-        store.users.add(self)
+        store.add_user(self)
 
     @property
     def owned_rows(self) -> Sequence[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -63,7 +64,8 @@ class PageStore:
         self.layout: PageLayout | None = None
         self.kv_heads = 0
         self.dtype: torch.dtype | None = None  # of the blocks
-        self.users: weakref.WeakSet[User] = weakref.WeakSet()
+        self._users: weakref.WeakSet[User] = weakref.WeakSet()
+        self._users_lock = threading.Lock()
         self._layers = layers
         self._places: dict[int, Place] = {}
         self._storages: dict[torch.device, Storage] = {}
@@ -113,6 +115,11 @@ class PageStore:
         if index == storage.layers:
             storage.resize(index + 1)
         self._places[layer] = Place(storage, index)
+
+    def add_user(self, user: User) -> None:
+        """Takes in a cache whose rows refer to this store, as long as it lives; from any thread."""
+        with self._users_lock:
+            self._users.add(user)
 
     def hold(self, rows: Iterable[Row]) -> None:
         """Adds a reference to all that ``rows`` refer to."""
@@ -196,7 +203,7 @@ class PageStore:
         """
         if not self._is_idle or not self._trims:
             return
-        rows = sum(1 for user in self.users for _ in user.owned_rows)
+        rows = sum(1 for user in self._all_users() for _ in user.owned_rows)
         rooms = [max(pool) for pool in zip(*(storage.counts for storage in self.storages), strict=True)]
         wasteful = [
             ids
@@ -210,7 +217,7 @@ class PageStore:
     @property
     def _is_idle(self) -> bool:
         """Whether no pass is under way, whose pages to pack go by their numbers."""
-        return all(user.step is None for user in self.users)
+        return all(user.step is None for user in self._all_users())
 
     @property
     def _limit(self) -> float:
@@ -238,13 +245,17 @@ class PageStore:
         for storage, compacted in zip(self.storages, pools, strict=True):
             storage.replace(*compacted)
         numbers = [ids.renumber() if ids in allocators else range(ids.capacity) for ids in self._all_ids]
-        rows = [row for user in self.users for row in user.owned_rows]
+        rows = [row for user in self._all_users() for row in user.owned_rows]
         rows += [row for abandoned in list(self._abandoned) for row in abandoned]
         # A user that another thread is about to let go of has its rows in both places.
         for row in {id(row): row for row in rows}.values():
             row.renumber(*numbers)
-        for user in self.users:
+        for user in self._all_users():
             user.forget_tables()
+
+    def _all_users(self) -> list[User]:
+        with self._users_lock:
+            return list(self._users)
 
     @property
     def _all_ids(self) -> tuple[IdAllocator, IdAllocator, IdAllocator]:
