@@ -2,11 +2,13 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT, setUpOrExit } from "./setup.mjs";
 import { venvPython } from "./setup/steps.mjs";
+import { installWhatTestsUse } from "./test/install-what-tests-use.mjs";
 import { closingLine, printTable } from "./test/print-table.mjs";
 import { runStep } from "./test/run-step.mjs";
 import { gateSteps } from "./test/steps.mjs";
 
 await setUpOrExit();
+installWhatTestsUse(ROOT);
 
 const reports = join(ROOT, ".setup", "reports");
 rmSync(reports, { recursive: true, force: true });

@@ -8,6 +8,14 @@ export { PRESET_NAMES, type CacheInput, type Config, type ConfigInput } from "./
 export type { Runner, RunnerDescription, StartWorkerOptions } from "./runner/runner.js";
 export type { ChatMessage, KvCacheMemory, ModelDescription } from "./bridge/messages.js";
 export type { WorkerLog } from "./bridge/worker-bridge.js";
+export { buildImage, type BuildImageOptions, type BuiltImage } from "./apptainer/build-image.js";
+export { inspectImage, type ImageInspection } from "./apptainer/inspect-image.js";
+export { createOverlay, type CreateOverlayOptions } from "./apptainer/create-overlay.js";
+export { provisionOverlay, type ProvisionOverlayOptions } from "./apptainer/provision-overlay.js";
+export { sealOverlay } from "./apptainer/seal-overlay.js";
+export { verifyOverlay, type VerifyOverlayOptions } from "./apptainer/verify-overlay.js";
+export { overlayStatus, type OverlayStatus } from "./apptainer/overlay-status.js";
+export type { OverlayManifest } from "./apptainer/overlay-manifest.js";
 export {
   CancelledError,
   ConfigError,

@@ -3,7 +3,9 @@ import { benchCommand } from "./bench-command.js";
 import { chatCommand } from "./chat-command.js";
 import { doctorCommand } from "./doctor-command.js";
 import { generateCommand } from "./generate-command.js";
+import { imageCommand } from "./image-command.js";
 import type { Output } from "./output.js";
+import { overlayCommand } from "./overlay-command.js";
 import { packageVersion } from "./package-version.js";
 import { simulateCommand } from "./simulate-command.js";
 import { upCommand } from "./up-command.js";
@@ -19,6 +21,17 @@ export interface CommandContext {
   setExitCode: (exitCode: number) => void;
 }
 
+const COMMANDS = [
+  upCommand,
+  generateCommand,
+  chatCommand,
+  imageCommand,
+  overlayCommand,
+  simulateCommand,
+  benchCommand,
+  doctorCommand,
+];
+
 /** All commands; parsing throws CommanderError or what a command throws. */
 export function createProgram(output: Output, setExitCode: (exitCode: number) => void): Command {
   const context = { output, setExitCode };
@@ -32,9 +45,7 @@ export function createProgram(output: Output, setExitCode: (exitCode: number) =>
     .exitOverride()
     // Errors are printed once, by whoever runs the program.
     .configureOutput({ outputError: () => undefined });
-  for (const command of [upCommand, generateCommand, chatCommand, simulateCommand, benchCommand, doctorCommand]) {
-    program.addCommand(command(context));
-  }
+  for (const command of COMMANDS) program.addCommand(command(context));
   copySettings(program, program.commands);
   return program;
 }

@@ -1,6 +1,7 @@
 import type { Config } from "../../index.js";
 import { packageRoot } from "../../runner/package-root.js";
 import type { Check } from "./check.js";
+import { checkApptainer } from "./check-apptainer.js";
 import { checkDisk } from "./check-disk.js";
 import { checkNode } from "./check-node.js";
 import { checkProgram } from "./check-program.js";
@@ -12,7 +13,7 @@ export async function runChecks(config: Config): Promise<Check[]> {
   const groups = await Promise.all([
     checkPython(config, root),
     checkDisk(root),
-    checkProgram("apptainer", ["--version"]),
+    checkApptainer(config.runner === "apptainer"),
     checkProgram("sbatch", ["--version"], "slurm"),
   ]);
   return [checkNode(), ...groups.flat()];

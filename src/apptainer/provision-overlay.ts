@@ -1,0 +1,149 @@
+import { randomUUID } from "node:crypto";
+import { chmod, mkdir, open, readFile, readdir, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { z } from "zod";
+import { CancelledError, ConfigError, KittyError, UnsupportedError } from "../errors.js";
+import { runApptainer, runHelper, type ApptainerOptions } from "./apptainer.js";
+import { checkedPath } from "./checked-path.js";
+import { imageIdentity } from "./image-identity.js";
+import { acquireOverlayLease } from "./overlay-lease.js";
+import { readManifest, writeManifest, type OverlayManifest } from "./overlay-manifest.js";
+import { ownPlan, writePlan, type ProvisionPlan } from "./provision-plan.js";
+
+const resultSchema = z.object({ python: z.string(), packages: z.record(z.string(), z.string()) });
+
+export interface ProvisionOverlayOptions extends ApptainerOptions {
+  /** The SIF image whose Python the packages are for. */
+  image: string;
+  /** The folder of this package, which holds `apptainer/`, `kernels/` and `python/`. */
+  packageFolder: string;
+  /** A folder of wheels: nothing is taken from the network then. */
+  wheels?: string | undefined;
+  /** What to install. @default this repository's packages and what they need */
+  plan?: ProvisionPlan | undefined;
+}
+
+/**
+ * Installs packages into an overlay, inside the image. It works on a copy that replaces the overlay in one step once
+ * everything is installed and checked, so a failure, a signal or a kill leaves the old overlay as it was.
+ * @throws UnsupportedError `overlay_sealed`; OverlayInUseError; KittyError `provision_failed`, `overlay_full`; CancelledError
+ */
+export async function provisionOverlay(path: string, options: ProvisionOverlayOptions): Promise<OverlayManifest> {
+  const overlay = checkedPath(path, "an overlay");
+  const image = checkedPath(options.image, "an image");
+  const wheels = options.wheels === undefined ? undefined : checkedPath(options.wheels, "a folder of wheels");
+  if (wheels !== undefined) await checkWheels(wheels);
+  const purpose = `provision overlay ${JSON.stringify(overlay)}`;
+  // Before the lease, which would make a folder beside an overlay that does not exist.
+  await readManifest(overlay);
+  await using lease = await acquireOverlayLease(overlay, { kind: "writer", purpose, signal: options.signal });
+  const signal = AbortSignal.any([lease.lost, ...(options.signal === undefined ? [] : [options.signal])]);
+  const manifest = await readManifest(overlay);
+  if (manifest.state === "sealed") throw isSealed(overlay);
+  const identity = await imageIdentity(image, signal);
+  await removeLeftovers(overlay);
+  const folder = `${overlay}.provisioning-${randomUUID()}`;
+  try {
+    const copy = join(folder, "overlay.img");
+    const result = await installInto(copy, { ...options, overlay, image, wheels, folder, purpose, signal });
+    await replaceDurably(copy, overlay, signal);
+    const { createdAt, sizeBytes } = manifest;
+    const provisionedAt = new Date().toISOString();
+    const provisioned = { version: 1, state: "provisioned", createdAt, sizeBytes, provisionedAt } as const;
+    const next = { ...provisioned, image: identity, ...result };
+    await writeManifest(overlay, next);
+    return next;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+interface InstallContext extends ProvisionOverlayOptions {
+  overlay: string;
+  folder: string;
+  purpose: string;
+  signal: AbortSignal;
+}
+
+async function installInto(copy: string, context: InstallContext): Promise<z.output<typeof resultSchema>> {
+  const { overlay, folder, purpose, signal, packageFolder, wheels, onProgress: onLine } = context;
+  const [input, scratch] = [join(folder, "input"), join(folder, "tmp")];
+  await Promise.all([input, scratch].map((path) => mkdir(path, { recursive: true, mode: 0o700 })));
+  onLine?.("Provision: copy the overlay");
+  const helper = { purpose, signal, onLine };
+  await runHelper("cp", ["--sparse=always", "--reflink=auto", "--", overlay, copy], {
+    ...helper,
+    debianPackage: "coreutils",
+  });
+  // A seal that was interrupted leaves the overlay read-only.
+  await chmod(copy, 0o600);
+  const script = join(packageFolder, "apptainer", "provision.py");
+  await writePlan(input, script, context.plan ?? ownPlan(packageFolder), wheels !== undefined);
+  const binds = [`${scratch}:/tmp`, `${input}:/mnt:ro`, ...(wheels === undefined ? [] : [`${wheels}:/media:ro`])];
+  const args = [
+    ...["exec", "--containall", "--cleanenv", "--no-home", ...(process.getuid?.() === 0 ? [] : ["--fakeroot"])],
+    ...binds.flatMap((bind) => ["--bind", bind]),
+    ...["--pwd", "/", "--overlay", copy, context.image, "python3", "-I", "/mnt/provision.py"],
+  ];
+  try {
+    await runApptainer(args, { ...helper, program: context.program, keepsStdinOpen: true });
+  } catch (error) {
+    throw explain(error, overlay);
+  }
+  // FUSE programs are killed when they take long to unmount; 1 means that something was repaired.
+  await runHelper("e2fsck", ["-f", "-p", copy], { ...helper, okExitCodes: [0, 1], debianPackage: "e2fsprogs" });
+  return resultSchema.parse(JSON.parse(await readFile(join(scratch, "result.json"), "utf8")));
+}
+
+function explain(error: unknown, overlay: string): unknown {
+  if (!(error instanceof KittyError) || error.code !== "apptainer_failed") return error;
+  const stderrTail = z.array(z.string()).parse(error.details["stderrTail"]);
+  if (stderrTail.some((line) => /No space left on device|Errno 28\b/.test(line))) {
+    return new KittyError(
+      `Cannot provision overlay ${JSON.stringify(overlay)}: it, or the disk below it, is full; create a larger one (--size-mib) or free disk space`,
+      { code: "overlay_full", details: error.details, cause: error },
+    );
+  }
+  const found = stderrTail.findLast((line) => /error/i.test(line)) ?? error.message;
+  return new KittyError(
+    `Cannot provision overlay ${JSON.stringify(overlay)}: a step failed (${found.trim()}), see what it printed; the overlay is as it was`,
+    { code: "provision_failed", details: error.details, cause: error },
+  );
+}
+
+/** The copy takes the overlay's place only after the disk has all of it. */
+async function replaceDurably(copy: string, overlay: string, signal: AbortSignal): Promise<void> {
+  const file = await open(copy, "r+");
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  if (signal.aborted)
+    throw new CancelledError(`Cannot provision overlay ${JSON.stringify(overlay)}: it was interrupted`);
+  await rename(copy, overlay);
+}
+
+/** What provisions that were killed have left; the lease says that none is at work. */
+async function removeLeftovers(overlay: string): Promise<void> {
+  const prefix = `${basename(overlay)}.provisioning-`;
+  const names = await readdir(dirname(overlay));
+  const leftovers = names.filter((name) => name.startsWith(prefix));
+  await Promise.all(leftovers.map((name) => rm(join(dirname(overlay), name), { recursive: true, force: true })));
+}
+
+async function checkWheels(wheels: string): Promise<void> {
+  const names = await readdir(wheels).catch(() => []);
+  if (names.some((name) => name.endsWith(".whl"))) return;
+  throw new ConfigError(
+    `Cannot provision from ${JSON.stringify(wheels)}: it is no folder with wheels; fill it with "pip download" or "pip wheel" for the image's Python`,
+    { details: { wheels } },
+  );
+}
+
+function isSealed(overlay: string): UnsupportedError {
+  return new UnsupportedError(
+    `Cannot provision overlay ${JSON.stringify(overlay)}: it is sealed, and others may rely on its content; create a new one`,
+    { code: "overlay_sealed", details: { overlay } },
+  );
+}
