@@ -7,7 +7,7 @@ import copy
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
@@ -239,17 +239,30 @@ class KittyCache(RowOperations):
     def fork(self) -> KittyCache:
         """A cache with the same tokens that goes its own way; pages are shared until one of the two changes them.
 
+        Caches that share pages take their forward passes one after the other: not in several threads at once.
+
         Raises:
             CacheError: a forward pass failed half-way.
         """
         self._pass.check_idle("fork")
-        fork = copy.copy(self)
+        fork = object.__new__(type(self))
+        fork.__dict__.update(self.__dict__)
         fork.pages = self.pages.fork()
         fork.sliding = self.sliding.fork() if self.sliding is not None else None
         fork.layers = _in_order(self.windows, fork.pages, fork.sliding)
         fork.identity, fork.slots, fork._told = (copy.copy(part) for part in (self.identity, self.slots, self._told))
         fork._pass = ForwardPass(self.model_config, len(self.layers))
         return fork
+
+    def __copy__(self) -> KittyCache:
+        """A fork: two caches with one set of rows would both grow them."""
+        return self.fork()
+
+    def __reduce_ex__(self, protocol: int) -> NoReturn:
+        """Raises ``UnsupportedError``: a pickle runs what it contains."""
+        raise UnsupportedError(
+            "Cannot pickle a KittyCache: write it with save(path) and read it with KittyCache.load(path, model)."
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> KittyCache:
         """``copy.deepcopy`` of a prompt's cache, as Transformers' documentation has it, is a fork."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -212,12 +213,13 @@ def test_a_cache_nobody_refers_to_is_gone_without_the_garbage_collector():
     try:
         twin = Twin.of(PRESETS["kitty"], 1)
         twin.feed(np.random.default_rng(3), [200])
-        fork, store = twin.cache.fork(), twin.cache.store
-        assert len(store.users) == 2
+        fork = twin.cache.fork()
+        seen = [weakref.ref(fork), weakref.ref(twin.cache)]
+        assert all(cache() is not None for cache in seen)
         del fork
-        assert len(store.users) == 1
+        assert seen[0]() is None
         del twin
-        assert not len(store.users)
+        assert seen[1]() is None
     finally:
         gc.enable()
 
@@ -287,3 +289,32 @@ def test_growing_token_by_token_allocates_little_more_than_is_held(rows):
     layout = twin.cache.layout
     spare = LAYERS * HEADS * rows * (layout.key_bytes + layout.value_bytes + 2 * 128 * DIM * 2 + 4 * 16 * DIM * 2)
     assert memory["allocated_bytes"] <= memory["packed_bytes"] + memory["full_precision_bytes"] + spare
+
+
+def test_memory_is_given_back_as_tokens_rows_and_packed_pages_go():
+    rng, spares = np.random.default_rng(9), []
+    twin = Twin.of(PRESETS["kitty-pro"], 4)
+    twin.feed(rng, [2000] * 4)
+
+    def spare() -> int:
+        memory = cache_memory(twin.cache)
+        return memory["allocated_bytes"] - memory["packed_bytes"] - memory["full_precision_bytes"]
+
+    block = LAYERS * HEADS * 16 * DIM * 2
+    page = LAYERS * HEADS * (twin.cache.layout.key_bytes + twin.cache.layout.value_bytes)
+    twin.select([0])
+    twin.check()
+    assert spare() <= page + 20 * block  # 16 of them hold pages that the prompt's last tokens completed
+    for _ in range(140):
+        twin.feed(rng, [1])
+        spares.append(spare())
+    # One page ahead, two blocks free and two that are not full; and what undoing a step needs, once in 128 steps.
+    assert sum(each > page + 8 * block for each in spares) <= 4
+    twin.crop([700])
+    twin.check()
+    assert spare() <= page + 8 * block
+    version = twin.cache.storages[0].version
+    for _ in range(128):
+        twin.feed(rng, [1])
+    assert twin.cache.storages[0].version - version <= 16
+    twin.check()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 
@@ -224,3 +226,29 @@ sys.exit(1)
     assert done.returncode == 0
     assert path.read_bytes() == before
     assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_a_copy_is_a_fork_and_a_pickle_is_refused(make_model):
+    model = make_model()
+    cache = KittyCache.for_model(model)
+    feed(model, cache, ids(1, 200))
+    for twin in (copy.copy(cache), copy.deepcopy(cache)):
+        feed(model, twin, ids(1, 30))
+        assert (cache.lengths, twin.lengths) == ([200], [230])
+    with pytest.raises(kitty_kv.UnsupportedError, match=r"save\(path\)"):
+        pickle.dumps(cache)
+
+
+def test_inputs_embeds_and_rows_of_padding_alone_generate_as_stock_inputs_do(make_model):
+    model, prompt = make_model(), ids(1, 40)
+    options = {"max_new_tokens": 8, "do_sample": False}
+    wanted = model.generate(prompt, past_key_values=KittyCache.for_model(model), **options)[0, 40:]
+    embedded = model.get_input_embeddings()(prompt)
+    assert torch.equal(
+        model.generate(inputs_embeds=embedded, past_key_values=KittyCache.for_model(model), **options)[0], wanted
+    )
+    both, mask = torch.cat((prompt, torch.zeros_like(prompt))), torch.ones(2, 40, dtype=torch.long)
+    mask[1] = 0
+    cache = KittyCache.for_model(model)
+    assert torch.equal(model.generate(both, attention_mask=mask, past_key_values=cache, **options)[0, 40:], wanted)
+    assert cache.lengths == [47, 7]
