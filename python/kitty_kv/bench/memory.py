@@ -46,7 +46,7 @@ def main() -> None:
     )
     print("  tokens  filled                allocated bytes  by allocated  by held")
     for length in LENGTHS:
-        for decoded, how in ((0, "as a prompt"), (DECODED, f"last {DECODED} one by one")):
+        for decoded, how in ((0, "as a prompt"), (1, "prompt, one token"), (DECODED, f"last {DECODED} one by one")):
             memory = fill(arguments.preset, length, arguments.layers, decoded=decoded)
             allocated = memory["allocated_bytes"]
             ratio = memory["dense_bytes"] / allocated
