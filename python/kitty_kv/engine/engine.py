@@ -39,6 +39,7 @@ class Engine:
         self._jobs: deque[Callable[[], None]] = deque()
         self._step_started: float | None = None
         self._pauses = 0
+        self._is_stopped = False
         self._meter = Meter()
         self._scheduler = Scheduler(self._options, self._meter, self._spend, self._over)
         self._thread = threading.Thread(target=self._run, name="kitty-engine", daemon=True)
@@ -98,6 +99,15 @@ class Engine:
         with self._changed:
             return self._changed.wait_for(lambda: not self._active, timeout_s)
 
+    def stop(self) -> None:
+        """Ends the thread after the step that runs; generations that have not ended never will. Call it before the process
+        ends, where that matters: Python kills threads inside torch in a way that may abort the process.
+        """
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+        self._thread.join()
+
     def between_steps(self, job: Callable[[], None]) -> None:
         """Runs a short ``job`` on the engine's thread as soon as no step runs; it must not raise."""
         with self._changed:
@@ -129,7 +139,9 @@ class Engine:
         with torch.inference_mode():
             while True:
                 with self._changed:
-                    self._changed.wait_for(lambda: bool(self._jobs) or self._can_step())
+                    self._changed.wait_for(lambda: self._is_stopped or bool(self._jobs) or self._can_step())
+                    if self._is_stopped:
+                        return
                     jobs = list(self._jobs)
                     self._jobs.clear()
                     is_stepping = self._can_step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 import weakref
 from typing import Any
 
@@ -63,6 +64,7 @@ class KvPool:
         self._chunk_tokens = chunk_tokens
         self._impl = impl
         self._geometry = geometries(config)
+        self._lock = threading.Lock()
         self._sequences: weakref.WeakSet[Sequence] = weakref.WeakSet()
         windows = layer_windows(model.config.get_text_config())
         is_shared = all(window is None for window in windows)
@@ -78,13 +80,15 @@ class KvPool:
         limit = self.max_bytes if self.store is None else None
         cache = KittyCache.for_model(self.model, config=self.config, impl=self._impl, max_bytes=limit, store=self.store)
         sequence = Sequence(self.model, cache, context_length, self, self._chunk_tokens)
-        self._sequences.add(sequence)
+        with self._lock:
+            self._sequences.add(sequence)
         return sequence
 
     def close(self, sequence: Sequence) -> None:
         """Gives back what it holds; it is not to be used again."""
         sequence.drop()
-        self._sequences.discard(sequence)
+        with self._lock:
+            self._sequences.discard(sequence)
         self.give_back()
 
     def has_room(self, tokens: int) -> bool:
@@ -103,7 +107,7 @@ class KvPool:
             return False
         if self.prefixes.evict():
             return True
-        idle = [sequence for sequence in self._sequences if not sequence.is_busy and sequence.held]
+        idle = [sequence for sequence in self._open() if not sequence.is_busy and sequence.held]
         if not idle:
             return False
         min(idle, key=lambda sequence: sequence.last_used).drop()
@@ -138,7 +142,7 @@ class KvPool:
     def use(self) -> PoolUse:
         """What is held now."""
         if self.store is None:
-            held = sum(sequence.cache.bytes_allocated for sequence in list(self._sequences))
+            held = sum(sequence.cache.bytes_allocated for sequence in self._open())
             return PoolUse(held, held, self.max_bytes, 0, 0, 0)
         prefixes = self.prefixes
         return PoolUse(
@@ -149,6 +153,10 @@ class KvPool:
             prefix_hits=prefixes.hits,
             prefix_lookups=prefixes.lookups,
         )
+
+    def _open(self) -> list[Sequence]:
+        with self._lock:
+            return list(self._sequences)
 
     def _counts(self, tokens: int) -> Counts:
         """What a row of so many tokens takes right after a prompt, whose last tokens lie in pages and blocks both."""

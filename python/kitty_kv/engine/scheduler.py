@@ -15,6 +15,7 @@ from .generation import Generation, Result
 from .kv_pool import KvPool
 from .metrics import Meter
 from .passes import JoinedPasses, batch_key, feed, is_joinable
+from .room import choose_victim, holders, is_ready, make_room_to_begin
 from .sequence import Sequence
 
 
@@ -86,14 +87,14 @@ class Scheduler:
     def has_work(self) -> bool:
         """Whether a step would do anything."""
         cancelled = any(generation.is_cancelled for generation in (*self.running, *self.waiting))
-        return cancelled or any(map(_is_ready, self.running)) or self._next() is not None
+        return cancelled or any(map(is_ready, self.running)) or self._next() is not None
 
     def step(self) -> None:
         """Gives every generation that is ready one token, or a chunk of its prompt."""
         for generation in [g for g in (*self.running, *self.waiting) if g.is_cancelled]:
             self._end(generation, generation.cancel)
         self._admit()
-        ready = [generation for generation in self.running if _is_ready(generation)]
+        ready = [generation for generation in self.running if is_ready(generation)]
         joinable = [generation for generation in ready if is_joinable(generation.sequence)]
         self._feed_alone([generation for generation in ready if generation not in joinable])
         # One that gave way to a prompt has nothing to decode from.
@@ -106,21 +107,21 @@ class Scheduler:
 
     def _next(self) -> Generation | None:
         """The first that waits and could begin."""
-        if sum(map(_is_ready, self.running)) >= self._options.max_batch:
+        if sum(map(is_ready, self.running)) >= self._options.max_batch:
             return None
         return next((g for g in self.waiting if g.credit > 0 and not g.is_cancelled and not self._is_short(g)), None)
 
     def _is_short(self, generation: Generation) -> bool:
         """Whether nobody can be admitted before one that runs in its pool ends; those who wait for a reader may never."""
         pool = generation.sequence.pool
-        return pool in self._short and any(map(_is_ready, self._holders(pool)))
+        return pool in self._short and any(map(is_ready, holders(self.running, pool)))
 
     def _admit(self) -> None:
         while (generation := self._next()) is not None:
             try:
                 if not generation.has_begun:
                     generation.begin()
-                if not self._has_room(generation):
+                if not make_room_to_begin(generation, self.running, self._preempt):
                     self._short.add(generation.sequence.pool)
                     continue
             # A prompt's tokens come from a tokenizer and a template, which raise what they like.
@@ -132,26 +133,6 @@ class Scheduler:
             generation.sequence.is_busy = True
             if generation.sequence.pool is not None:
                 self._pools.add(generation.sequence.pool)
-
-    def _has_room(self, generation: Generation) -> bool:
-        sequence = generation.sequence
-        pool = sequence.pool
-        if pool is None or sequence.held:
-            return True
-        tokens = len(sequence.tokens)
-        if not pool.could_ever_hold(tokens):
-            raise CacheOutOfMemoryError(
-                f"Cannot generate after {tokens} tokens: their cache would not fit into {pool.max_bytes:,} bytes even with "
-                "nothing else there; give a shorter prompt, or raise the KV memory limit.",
-                details={"tokens": tokens, "maxBytes": pool.max_bytes},
-            )
-        while not pool.has_room(tokens) and (holders := self._holders(pool)):
-            if pool.free_something():
-                continue
-            if any(map(_is_ready, holders)):
-                return False
-            self._preempt(holders[-1])
-        return True
 
     def _feed_alone(self, generations: list[Generation]) -> None:
         """Feeds one pass to each, as long as there is no longer one before it that used the step's tokens up."""
@@ -233,20 +214,12 @@ class Scheduler:
         pool = group[0].sequence.pool
         if pool is not None and pool.free_something():
             return group
-        holders = self._holders(pool)
-        if not set(holders) - {group[0]}:
+        victim = choose_victim(group, self.running)
+        if victim is None:
             self._fail(group[0], error)
             return []
-        # Whoever waits for a reader goes first, then whoever came last.
-        victim = max({*holders, *group}, key=lambda generation: (generation.credit <= 0, generation.order))
         self._preempt(victim)
         return [generation for generation in group if generation is not victim]
-
-    def _holders(self, pool: KvPool | None) -> list[Generation]:
-        """The running ones that hold memory of ``pool``, by arrival; none where every sequence has memory of its own."""
-        if pool is None or pool.store is None:
-            return []
-        return [other for other in self.running if other.sequence.pool is pool and other.sequence.held]
 
     def _preempt(self, generation: Generation) -> None:
         """Drops its cache, which the same passes fill again when its turn comes."""
@@ -283,10 +256,6 @@ class Scheduler:
         generation.sequence.is_busy = False
         # What it held may be let go of now.
         self._short.clear()
-
-
-def _is_ready(generation: Generation) -> bool:
-    return generation.credit > 0 or generation.is_cancelled
 
 
 def _order(generation: Generation) -> int:

@@ -25,6 +25,7 @@ def main() -> int:
     model = BenchModel(engine)
     _run(engine, model, min(options.tokens, 64), None)
     seconds = _run(engine, model, options.tokens, options.tokens_per_second)
+    engine.stop()
     print(json.dumps({"tokens": options.tokens, "seconds": seconds, "tokensPerSecond": options.tokens / seconds}))
     return 0
 
