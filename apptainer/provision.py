@@ -49,7 +49,9 @@ def main() -> None:
 
 def _end_with_host() -> None:
     # The orchestrator holds the other end: when it dies, by whatever signal, nobody wants this overlay any more.
-    sys.stdin.buffer.read()
+    # Not through sys.stdin, whose lock the interpreter wants when it ends.
+    while os.read(0, 4096):
+        pass
     os._exit(1)
 
 

@@ -1,0 +1,38 @@
+import { spawnSync } from "node:child_process";
+import { chmodSync, copyFileSync, mkdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { buildImage, type BuiltImage } from "../../../src/apptainer/build-image.js";
+
+const ROOT = join(import.meta.dirname, "../../..");
+const isRoot = process.getuid?.() === 0;
+
+/** Why tests with a real Apptainer cannot run here; undefined where they can. */
+export function apptainerProblem(): string | undefined {
+  if (spawnSync("apptainer", ["--version"]).status !== 0) return "there is no working apptainer on PATH";
+  const hasUser = !isRoot || spawnSync("id", ["kitty-kv-test"]).status === 0;
+  if (!hasUser) return "root needs the user kitty-kv-test, which scripts/test/install-apptainer.sh makes with CI=true";
+  if (spawnSync("debootstrap", ["--version"]).status !== 0) return "debootstrap is not installed";
+  return undefined;
+}
+
+/** The program and flag that build images here: root does it through an ordinary user. */
+export const builder = isRoot
+  ? { program: join(ROOT, "test/fixtures/apptainer-as-user"), usesFakeroot: true }
+  : { usesFakeroot: true };
+
+/** A folder in which images can be built, and where they stay for the next run. */
+export function imageFolder(): string {
+  const folder = join(tmpdir(), `kitty-kv-test-image-${String(process.getuid?.())}`);
+  mkdirSync(folder, { recursive: true });
+  if (isRoot) chmodSync(folder, 0o777);
+  return folder;
+}
+
+/** The CPU image, built from its definition file on first use; later ones find it by its content. */
+export function cpuImage(): Promise<BuiltImage> {
+  const folder = imageFolder();
+  const definition = join(folder, "kitty-cpu.def");
+  copyFileSync(join(ROOT, "apptainer/kitty-cpu.def"), definition);
+  return buildImage(join(folder, "kitty-cpu.sif"), { definition, ...builder });
+}
