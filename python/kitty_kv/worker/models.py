@@ -28,11 +28,8 @@ class ServedModel:
     codec: TextCodec
     pools: dict[KittyConfig, KvPool] = dataclasses.field(default_factory=dict)
 
-    def new_sequence(self, config: KittyConfig, max_kv_bytes: int | None = None) -> Sequence:
+    def new_sequence(self, config: KittyConfig) -> Sequence:
         """An empty history whose cache shares memory with all others of the same config.
-
-        Args:
-            max_kv_bytes: most bytes of that memory; the first sequence of a config decides.
 
         Raises:
             KittyKvError: the model cannot use this cache.
@@ -40,7 +37,7 @@ class ServedModel:
         pool = self.pools.get(config)
         if pool is None:
             # Another thread may be about to do the same: the first to get there is kept.
-            pool = self.pools.setdefault(config, KvPool(self.loaded.model, config, max_bytes=max_kv_bytes))
+            pool = self.pools.setdefault(config, KvPool(self.loaded.model, config))
         return pool.new_sequence(self.loaded.context_length)
 
     def describe(self) -> dict[str, Any]:
