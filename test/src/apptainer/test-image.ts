@@ -2,7 +2,10 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, copyFileSync, mkdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { buildImage, type BuiltImage } from "../../../src/apptainer/build-image.js";
+import { acquireOverlayLease, type OverlayLease } from "../../../src/apptainer/overlay-lease.js";
+import { OverlayInUseError } from "../../../src/errors.js";
 
 const ROOT = join(import.meta.dirname, "../../..");
 const isRoot = process.getuid?.() === 0;
@@ -29,10 +32,24 @@ export function imageFolder(): string {
   return folder;
 }
 
-/** The CPU image, built from its definition file on first use; later ones find it by its content. */
-export function cpuImage(): Promise<BuiltImage> {
+/** The CPU image, built from its definition file on first use; later ones, of other test files too, find it. */
+export async function cpuImage(): Promise<BuiltImage> {
   const folder = imageFolder();
   const definition = join(folder, "kitty-cpu.def");
+  const image = join(folder, "kitty-cpu.sif");
+  await using turn = await takeTurn(image);
   copyFileSync(join(ROOT, "apptainer/kitty-cpu.def"), definition);
-  return buildImage(join(folder, "kitty-cpu.sif"), { definition, ...builder });
+  return await buildImage(image, { definition, ...builder, signal: turn.lost });
+}
+
+/** Test files run side by side, and the image is worth building only once. */
+async function takeTurn(image: string): Promise<OverlayLease> {
+  for (;;) {
+    try {
+      return await acquireOverlayLease(image, { kind: "writer", purpose: "build the test image" });
+    } catch (error) {
+      if (!(error instanceof OverlayInUseError)) throw error;
+      await sleep(500);
+    }
+  }
 }
