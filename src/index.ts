@@ -2,11 +2,16 @@ export { Kitty, type KittyOptions } from "./orchestrator/kitty.js";
 export type { OpenSessionOptions, Sessions } from "./orchestrator/sessions.js";
 export type { Session, SessionInfo } from "./orchestrator/session.js";
 export type { GenerateOptions } from "./orchestrator/generate-input.js";
-export type { GenerationChunk, GenerationResult, GenerationStream } from "./orchestrator/generation-stream.js";
+export type {
+  GenerationChunk,
+  GenerationMetrics,
+  GenerationResult,
+  GenerationStream,
+} from "./orchestrator/generation-stream.js";
 export { loadConfig, resolveConfig } from "./config/load.js";
 export { PRESET_NAMES, type CacheInput, type Config, type ConfigInput } from "./config/schema.js";
 export type { Runner, RunnerDescription, StartWorkerOptions } from "./runner/runner.js";
-export type { ChatMessage, KvCacheMemory, ModelDescription } from "./bridge/messages.js";
+export type { ChatMessage, KvCacheMemory, ModelDescription, TokenLogprob } from "./bridge/messages.js";
 export type { WorkerLog } from "./bridge/worker-bridge.js";
 export { buildImage, type BuildImageOptions, type BuiltImage } from "./apptainer/build-image.js";
 export { inspectImage, type ImageInspection } from "./apptainer/inspect-image.js";

@@ -15,6 +15,12 @@ export const kvCacheSchema = z.object({
   compression: z.number(),
 });
 
+const tokenLogprobSchema = z.object({
+  token: count,
+  logprob: z.number(),
+  top: z.array(z.tuple([count, z.number()])),
+});
+
 export const generationResultSchema = z.object({
   text: z.string(),
   finishReason: z.enum(["length", "stop", "cancelled"]),
@@ -22,6 +28,12 @@ export const generationResultSchema = z.object({
   completionTokens: count,
   timeToFirstTokenMs: z.number().nullable(),
   tokensPerSecond: z.number().nullable(),
+  queueTimeMs: z.number().nullable(),
+  interTokenLatencyMs: z.number().nullable(),
+  reusedTokens: count,
+  preemptions: count,
+  kvBytes: count,
+  logprobs: z.array(tokenLogprobSchema).optional(),
   kvCache: kvCacheSchema,
 });
 
@@ -32,6 +44,9 @@ const generateOptionsSchema = z.strictObject({
   temperature: z.number().nonnegative(),
   topK: z.number().int().positive().optional(),
   topP: z.number().positive().max(1).optional(),
+  minP: z.number().min(0).max(1).optional(),
+  repetitionPenalty: z.number().positive().optional(),
+  logprobs: z.number().int().min(0).max(20).optional(),
   seed: z.number().int().optional(),
   stop: z.array(z.string().min(1)).max(16),
 });
@@ -113,6 +128,7 @@ export const wireErrorSchema = z.object({
 export const ticketSchema = z.strictObject({ ticket: z.number().int().nonnegative() });
 
 export type KvCacheMemory = z.output<typeof kvCacheSchema>;
+export type TokenLogprob = z.output<typeof tokenLogprobSchema>;
 export type WireGenerationResult = z.output<typeof generationResultSchema>;
 export type ChatMessage = z.output<typeof messageSchema>;
 export type ModelDescription = z.output<typeof modelSchema>;

@@ -12,6 +12,12 @@ export interface GenerateOptions {
   topK?: number | undefined;
   /** Sample only from the most probable tokens that hold this much probability together. */
   topP?: number | undefined;
+  /** Sample only from tokens at least this share as probable as the most probable one. */
+  minP?: number | undefined;
+  /** Above 1, tokens of the prompt and the text so far become less probable. @default 1 */
+  repetitionPenalty?: number | undefined;
+  /** Report each token's log probability, and those of this many most probable tokens, at most 20. */
+  logprobs?: number | undefined;
   seed?: number | undefined;
   /** Stop before any of these texts, at most 16. */
   stop?: readonly string[] | undefined;
@@ -24,6 +30,9 @@ const optionsSchema = z.strictObject({
   temperature: z.number().nonnegative().default(0),
   topK: z.number().int().positive().optional(),
   topP: z.number().positive().max(1).optional(),
+  minP: z.number().min(0).max(1).optional(),
+  repetitionPenalty: z.number().positive().optional(),
+  logprobs: z.number().int().min(0).max(20).optional(),
   seed: z.number().int().optional(),
   stop: z.array(z.string().min(1)).max(16).default([]),
 });

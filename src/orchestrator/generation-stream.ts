@@ -1,5 +1,5 @@
 import type { GenerationListener, WorkerClient } from "../bridge/worker-client.js";
-import type { KvCacheMemory, Params, WireGenerationResult } from "../bridge/messages.js";
+import type { KvCacheMemory, Params, TokenLogprob, WireGenerationResult } from "../bridge/messages.js";
 import type { KittyError } from "../errors.js";
 import { deferred } from "../util/deferred.js";
 
@@ -20,7 +20,24 @@ export interface GenerationResult {
   /** null when it was cancelled before its first token. */
   timeToFirstTokenMs: number | null;
   tokensPerSecond: number | null;
+  metrics: GenerationMetrics;
+  /** One a token, where `logprobs` was asked for: the chosen token and the most probable ones, `[id, log probability]`. */
+  logprobs?: TokenLogprob[] | undefined;
   kvCache: KvCacheMemory;
+}
+
+/** How the engine, which runs all sessions of a worker together, treated this generation. */
+export interface GenerationMetrics {
+  /** From its arrival until it began; null when it never did. */
+  queueTimeMs: number | null;
+  /** Mean time from one token to the next; null below two tokens. */
+  interTokenLatencyMs: number | null;
+  /** Tokens of the prompt that another prompt had left in the cache. */
+  reusedTokens: number;
+  /** How often its cache was dropped for others and filled again. */
+  preemptions: number;
+  /** What its cache holds, in bytes. */
+  kvBytes: number;
 }
 
 /**
@@ -107,9 +124,11 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
     this.#wakeReader?.();
   };
 
-  onResult = ({ promptTokens, completionTokens, ...rest }: WireGenerationResult): void => {
+  onResult = ({ promptTokens, completionTokens, ...wire }: WireGenerationResult): void => {
+    const { queueTimeMs, interTokenLatencyMs, reusedTokens, preemptions, kvBytes, ...rest } = wire;
+    const metrics = { queueTimeMs, interTokenLatencyMs, reusedTokens, preemptions, kvBytes };
     this.#isEnded = true;
-    this.#result.resolve({ ...rest, usage: { promptTokens, completionTokens } });
+    this.#result.resolve({ ...rest, usage: { promptTokens, completionTokens }, metrics });
     this.#wakeReader?.();
   };
 
@@ -140,8 +159,10 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
   async #endUnstarted(session: string): Promise<void> {
     try {
       const kvCache = await this.#client.memory(session);
-      const figures = { promptTokens: 0, completionTokens: 0, timeToFirstTokenMs: null, tokensPerSecond: null };
-      this.onResult({ text: "", finishReason: "cancelled", ...figures, kvCache });
+      const counts = { promptTokens: 0, completionTokens: 0, reusedTokens: 0, preemptions: 0 };
+      const times = { timeToFirstTokenMs: null, tokensPerSecond: null, queueTimeMs: null, interTokenLatencyMs: null };
+      const kvBytes = kvCache.packedBytes + kvCache.fullPrecisionBytes;
+      this.onResult({ text: "", finishReason: "cancelled", ...counts, ...times, kvBytes, kvCache });
     } catch (error) {
       this.onError(error as KittyError);
     }

@@ -20,6 +20,7 @@ test("a prompt comes back as chunks and a result", async () => {
     usage: { promptTokens: 1, completionTokens: 3 },
     timeToFirstTokenMs: 1.5,
     tokensPerSecond: 100,
+    metrics: { queueTimeMs: 0.5, interTokenLatencyMs: 10, reusedTokens: 0, preemptions: 0, kvBytes: 30 },
     kvCache: {
       preset: "kitty-pro",
       tokens: 3,

@@ -35,6 +35,31 @@ describe.skipIf(reason !== undefined)(`the real worker${reason === undefined ? "
     expect(session.cache).toMatchObject({ preset: "kitty-pro", sinkTokens: 32, recentTokens: 128 });
   });
 
+  test("says how the engine treated a generation, and each token's log probability where asked for", async () => {
+    await using session = await kitty.sessions.open();
+    const { logprobs, metrics, kvCache, usage } = await session
+      .generate(PROMPT, { maxNewTokens: 6, logprobs: 2, repetitionPenalty: 1.1 })
+      .result();
+    expect(usage.completionTokens).toBe(6);
+    expect(metrics).toMatchObject({ preemptions: 0, kvBytes: kvCache.packedBytes + kvCache.fullPrecisionBytes });
+    expect(metrics.queueTimeMs).toBeGreaterThanOrEqual(0);
+    expect(metrics.interTokenLatencyMs).toBeGreaterThan(0);
+    expect(logprobs).toHaveLength(6);
+    for (const { token, logprob, top } of logprobs ?? []) {
+      expect(top).toHaveLength(2);
+      expect(top[0]?.[1]).toBeGreaterThanOrEqual(top[1]?.[1] ?? 0);
+      expect(logprob).toBeLessThanOrEqual(top[0]?.[1] ?? -1);
+      if (token === top[0]?.[0]) expect(logprob).toBeCloseTo(top[0][1], 9);
+    }
+  });
+
+  test("refuses options that no sampler has, before anything is sent", async () => {
+    await using session = await kitty.sessions.open();
+    for (const options of [{ minP: 2 }, { repetitionPenalty: 0 }, { logprobs: 21 }]) {
+      expect(() => session.generate(PROMPT, options)).toThrow(/Cannot generate/);
+    }
+  });
+
   test("writes the same text twice: greedy, and sampled with a seed", async () => {
     for (const options of [{}, { temperature: 0.9, topK: 20, topP: 0.9, seed: 7 }]) {
       await using one = await kitty.sessions.open();
