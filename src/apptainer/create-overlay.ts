@@ -7,6 +7,7 @@ import { runApptainer, type ApptainerOptions } from "./apptainer.js";
 import { checkedPath } from "./checked-path.js";
 import { acquireOverlayLease } from "./overlay-lease.js";
 import { manifestPath, writeManifest, type OverlayManifest } from "./overlay-manifest.js";
+import { removeLeftovers } from "./remove-leftovers.js";
 
 // Apptainer's own limit.
 const SMALLEST_MIB = 64;
@@ -38,6 +39,7 @@ export async function createOverlay(path: string, options: CreateOverlayOptions)
       { code: "overlay_exists", details: { overlay } },
     );
   }
+  await removeLeftovers(overlay, "creating");
   const temporary = `${overlay}.creating-${randomUUID()}`;
   try {
     await runApptainer(["overlay", "create", "--sparse", "--size", String(sizeMiB), temporary], {

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { chmod, mkdir, open, readFile, readdir, rename, rm } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { join } from "node:path";
 import { z } from "zod";
 import { CancelledError, ConfigError, KittyError, UnsupportedError } from "../errors.js";
 import { runApptainer, runHelper, type ApptainerOptions } from "./apptainer.js";
@@ -8,6 +8,7 @@ import { checkedPath } from "./checked-path.js";
 import { imageIdentity } from "./image-identity.js";
 import { acquireOverlayLease } from "./overlay-lease.js";
 import { readManifest, writeManifest, type OverlayManifest } from "./overlay-manifest.js";
+import { removeLeftovers } from "./remove-leftovers.js";
 import { ownPlan, writePlan, type ProvisionPlan } from "./provision-plan.js";
 
 const resultSchema = z.object({ python: z.string(), packages: z.record(z.string(), z.string()) });
@@ -41,7 +42,7 @@ export async function provisionOverlay(path: string, options: ProvisionOverlayOp
   const manifest = await readManifest(overlay);
   if (manifest.state === "sealed") throw isSealed(overlay);
   const identity = await imageIdentity(image, signal);
-  await removeLeftovers(overlay);
+  await removeLeftovers(overlay, "provisioning");
   const folder = `${overlay}.provisioning-${randomUUID()}`;
   try {
     const copy = join(folder, "overlay.img");
@@ -122,14 +123,6 @@ async function replaceDurably(copy: string, overlay: string, signal: AbortSignal
   if (signal.aborted)
     throw new CancelledError(`Cannot provision overlay ${JSON.stringify(overlay)}: it was interrupted`);
   await rename(copy, overlay);
-}
-
-/** What provisions that were killed have left; the lease says that none is at work. */
-async function removeLeftovers(overlay: string): Promise<void> {
-  const prefix = `${basename(overlay)}.provisioning-`;
-  const names = await readdir(dirname(overlay));
-  const leftovers = names.filter((name) => name.startsWith(prefix));
-  await Promise.all(leftovers.map((name) => rm(join(dirname(overlay), name), { recursive: true, force: true })));
 }
 
 async function checkWheels(wheels: string): Promise<void> {

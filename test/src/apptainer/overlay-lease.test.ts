@@ -1,10 +1,10 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
-import { beforeEach, expect, onTestFinished, test } from "vitest";
+import { beforeEach, expect, onTestFinished, test, vi } from "vitest";
 import { acquireOverlayLease } from "../../../src/apptainer/overlay-lease.js";
 import { ownIdentity } from "../../../src/apptainer/process-identity.js";
 import { OverlayInUseError } from "../../../src/errors.js";
@@ -131,6 +131,19 @@ test("an entry that nobody of ours wrote is an error that names the file, and le
   writeFileSync(join(`${overlay}.lease`, "writer-x.json"), "{");
   await expect(acquireOverlayLease(overlay, writer)).rejects.toMatchObject({ code: "lease_unreadable" });
   expect(readdirSync(`${overlay}.lease`)).toEqual(["writer-x.json"]);
+});
+
+test("a holder whose entry was removed hears of it at its next heartbeat, and one whose entry is there does not", async () => {
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const overlay = newOverlay();
+  await using kept = await acquireOverlayLease(newOverlay(), writer);
+  await using lease = await acquireOverlayLease(overlay, writer);
+  rmSync(`${overlay}.lease`, { recursive: true });
+  expect(lease.lost.aborted).toBe(false);
+  vi.advanceTimersByTime(15_000);
+  await expect.poll(() => lease.lost.aborted).toBe(true);
+  expect(kept.lost.aborted).toBe(false);
 });
 
 test("a signal that fired takes no lease", async () => {

@@ -120,33 +120,35 @@ test("a sealed overlay in which one byte changed, or of another image, is refuse
   await expect(sealOverlay(overlay)).rejects.toMatchObject({ code: "overlay_tampered" });
 });
 
-test("a provision that fails, is cancelled or is killed half-way leaves the old overlay usable and the next one cleans up", async ({
-  skip,
-}) => {
-  skip(problem !== undefined, problem);
-  const overlay = copyOfProvisioned("killed.img");
-  await expect(provision(overlay, "tiny_thing==9.9")).rejects.toMatchObject({ code: "provision_failed" });
-  const stop = new AbortController();
-  const cancelled = provisionOverlay(overlay, {
-    ...{ image, wheels, packageFolder: ROOT, plan: plan("tiny_thing==2.0"), signal: stop.signal },
-    onProgress: (line) => {
-      if (line.startsWith("Provision: make")) stop.abort();
-    },
-  });
-  await expect(cancelled).rejects.toMatchObject({ code: "cancelled" });
-  expect(leftovers(overlay)).toEqual([]);
-  const file = join(ROOT, "test/fixtures/provisioner.ts");
-  const args = ["--import", "tsx", file, overlay, image, wheels, ROOT, "tiny_thing==2.0"];
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
-  for await (const line of createInterface(child.stdout)) if (line.startsWith("Provision: make")) break;
-  child.kill("SIGKILL");
-  await once(child, "exit");
-  expect(await readVersion(overlay)).toBe("1.0\n");
-  expect(leftovers(overlay)).toHaveLength(1);
-  await expect.poll(() => mentions(overlay), { timeout: 20_000 }).toEqual([]);
-  expect((await provision(overlay, "tiny_thing==2.0")).state).toBe("provisioned");
-  expect([await readVersion(overlay), leftovers(overlay)]).toEqual(["2.0\n", []]);
-});
+test(
+  "a provision that fails, is cancelled or is killed half-way leaves the old overlay usable and the next one cleans up",
+  { timeout: 180_000 },
+  async ({ skip }) => {
+    skip(problem !== undefined, problem);
+    const overlay = copyOfProvisioned("killed.img");
+    await expect(provision(overlay, "tiny_thing==9.9")).rejects.toMatchObject({ code: "provision_failed" });
+    const stop = new AbortController();
+    const cancelled = provisionOverlay(overlay, {
+      ...{ image, wheels, packageFolder: ROOT, plan: plan("tiny_thing==2.0"), signal: stop.signal },
+      onProgress: (line) => {
+        if (line.startsWith("Provision: make")) stop.abort();
+      },
+    });
+    await expect(cancelled).rejects.toMatchObject({ code: "cancelled" });
+    expect(leftovers(overlay)).toEqual([]);
+    const file = join(ROOT, "test/fixtures/provisioner.ts");
+    const args = ["--import", "tsx", file, overlay, image, wheels, ROOT, "tiny_thing==2.0"];
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+    for await (const line of createInterface(child.stdout)) if (line.startsWith("Provision: make")) break;
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    expect(await readVersion(overlay)).toBe("1.0\n");
+    expect(leftovers(overlay)).toHaveLength(1);
+    await expect.poll(() => mentions(overlay), { timeout: 20_000 }).toEqual([]);
+    expect((await provision(overlay, "tiny_thing==2.0")).state).toBe("provisioned");
+    expect([await readVersion(overlay), leftovers(overlay)]).toEqual(["2.0\n", []]);
+  },
+);
 
 function leftovers(overlay: string): string[] {
   return readdirSync(folder).filter((name) => join(folder, name).startsWith(`${overlay}.provisioning-`));
