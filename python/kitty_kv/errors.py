@@ -55,6 +55,12 @@ class CacheOutOfMemoryError(CacheError):
     default_code = "cache_out_of_memory"
 
 
+class CacheBusyError(CacheError):
+    """Another thread is in the middle of a forward pass through a cache that shares pages; nothing has changed."""
+
+    default_code = "cache_busy"
+
+
 class CacheFileError(CacheError):
     """A saved cache cannot be written, or is not one that this model can go on with."""
 

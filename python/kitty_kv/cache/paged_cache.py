@@ -11,7 +11,7 @@ import torch
 from kitty_kernels.pack.api import PageLayout, flush_layers
 
 from ..config import KittyConfig
-from ..errors import CacheError, CacheOutOfMemoryError
+from ..errors import CacheBusyError, CacheError, CacheOutOfMemoryError
 from ..quant import check_packable
 from .checks import check_keys, check_lengths, check_max_bytes
 from .crop import crop_rows
@@ -176,6 +176,7 @@ class PagedCache:
 
         Raises:
             CacheError: the batch size differs from the cached one, or an earlier pass failed half-way.
+            CacheBusyError: another thread is in the middle of a pass through a cache that shares pages; nothing has changed.
             CacheOutOfMemoryError: there is no memory for the pass; the cache holds what it held before it.
             ConfigError, UnsupportedError: this cache cannot hold such keys.
         """
@@ -186,8 +187,9 @@ class PagedCache:
         check_keys(self.store, len(self.rows), layer, keys)
         try:
             if self.step is None:
-                self.store.settle(layer, keys.device)
-                self._open(keys, real, self._make_room(keys.shape[2], real))
+                with self.store.opening(self):
+                    self.store.settle(layer, keys.device)
+                    self._open(keys, real, self._make_room(keys.shape[2], real))
             elif self.step.new_tokens != keys.shape[2] or not self.step.is_for(real):
                 raise CacheError(
                     f"Cannot add tokens to layer {layer}: it gets other tokens than the layers before it, "
@@ -198,7 +200,7 @@ class PagedCache:
             self.step.done.add(layer)
             if len(self.step.done) == self._layers:
                 self._close()
-        except CacheOutOfMemoryError:
+        except (CacheOutOfMemoryError, CacheBusyError):
             # Layers have changed only in a first pass, where the later ones still have to find a place on their devices.
             if not self.slots:
                 self._forget_batch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -82,6 +83,7 @@ class Step:
     done: set[int] = dataclasses.field(default_factory=set)  # layers that have taken their tokens
     is_table_changed: bool = False
     groups: list[Group] = dataclasses.field(default_factory=list)
+    thread: int = dataclasses.field(default_factory=threading.get_ident)
 
     @property
     def has_padding(self) -> bool:

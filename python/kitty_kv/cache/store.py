@@ -7,16 +7,17 @@ import math
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 import torch
 
 from kitty_kernels.pack.api import PageLayout
 
-from ..errors import CacheOutOfMemoryError
+from ..errors import CacheBusyError, CacheOutOfMemoryError
 from .allocator import IdAllocator
 from .row import Row
+from .step import Step
 from .storage import Counts, Storage
 
 # Pools are copied when they grow or shrink, so some of a pool may be free for the next tokens: so many pages or blocks a
@@ -35,7 +36,7 @@ class Place(NamedTuple):
 class User(Protocol):
     """A cache whose rows refer to the store."""
 
-    step: object | None  # the pass that has begun
+    step: Step | None  # the pass that has begun
 
     @property
     def owned_rows(self) -> Iterable[Row]:
@@ -66,6 +67,7 @@ class PageStore:
         self.dtype: torch.dtype | None = None  # of the blocks
         self._users: weakref.WeakSet[User] = weakref.WeakSet()
         self._users_lock = threading.Lock()
+        self._opening = threading.Lock()
         self._layers = layers
         self._places: dict[int, Place] = {}
         self._storages: dict[torch.device, Storage] = {}
@@ -120,6 +122,24 @@ class PageStore:
         """Takes in a cache whose rows refer to this store, as long as it lives; from any thread."""
         with self._users_lock:
             self._users.add(user)
+
+    @contextlib.contextmanager
+    def opening(self, user: User) -> Iterator[None]:
+        """Stands around the beginning of a pass through ``user``, after which its ``step`` says that it has begun.
+
+        Raises:
+            CacheBusyError: a pass through another cache of this store has begun in another thread and has not ended.
+        """
+        with self._opening:
+            here = threading.get_ident()
+            steps = (other.step for other in self._all_users() if other is not user)
+            if any(step is not None and step.thread != here for step in steps):
+                raise CacheBusyError(
+                    "Cannot begin a forward pass: another thread is in the middle of one through a cache that shares its pages "
+                    "with this one, or one failed half-way there; wait for it or reset() that cache, and let such caches "
+                    "take turns."
+                )
+            yield
 
     def hold(self, rows: Iterable[Row]) -> None:
         """Adds a reference to all that ``rows`` refer to."""

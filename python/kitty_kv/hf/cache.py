@@ -239,7 +239,8 @@ class KittyCache(RowOperations):
     def fork(self) -> KittyCache:
         """A cache with the same tokens that goes its own way; pages are shared until one of the two changes them.
 
-        Caches that share pages take their forward passes one after the other: not in several threads at once.
+        Caches that share pages take their forward passes one after the other: one that begins in the middle of another
+        thread's raises ``CacheBusyError``.
 
         Raises:
             CacheError: a forward pass failed half-way.

@@ -6,6 +6,7 @@ import copy
 import gc
 import random
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from kitty_kv import PRESETS, CacheError, CacheOutOfMemoryError, ConfigError, Ki
 from kitty_kv.cache.memory import cache_memory
 from kitty_kv.cache.paged_cache import PagedCache
 from kitty_kv.cache.snapshot import restore, take_snapshot
+from kitty_kv.errors import CacheBusyError
 
 LAYERS = 2
 
@@ -318,3 +320,24 @@ def test_memory_is_given_back_as_tokens_rows_and_packed_pages_go():
         twin.feed(rng, [1])
     assert twin.cache.storages[0].version - version <= 16
     twin.check()
+
+
+def test_a_pass_in_the_middle_of_another_threads_is_refused_and_changes_nothing():
+    cache = PagedCache(PRESETS["kitty-pro"], layers=2, impl="auto")
+    tokens = torch.randn(1, HEADS, 40, DIM)
+    for layer in cache.layers:
+        layer.append(tokens, tokens)
+    fork = cache.fork()
+    new = torch.randn(1, HEADS, 3, DIM)
+    cache.layers[0].append(new, new)
+    with ThreadPoolExecutor(1) as other:
+        with pytest.raises(CacheBusyError, match="another thread"):
+            other.submit(fork.layers[0].append, new, new).result()
+        cache.layers[1].append(new, new)
+        # Between passes any thread may go on.
+        for layer in fork.layers:
+            other.submit(layer.append, new, new).result()
+    assert cache.lengths == fork.lengths == [43]
+    for ours, theirs in zip(cache.layers, fork.layers, strict=True):
+        for one, two in zip(ours.dequantize(), theirs.dequantize(), strict=True):
+            assert torch.equal(one, two)
