@@ -16,12 +16,12 @@ from worker_host import PYTHONIA, ROOT, Host
 # A step that is one torch operation of about a minute.
 STUCK = """
 import threading, torch
-from kitty_kv.engine.generation import Generation
+import kitty_kv.engine.scheduler as scheduler
 import kitty_kv.worker.__main__ as worker
-def endless(self):
+def endless(sequence):
     print("stuck")
     torch.linalg.svd(torch.rand(6000, 6000))
-Generation._next_token = endless
+scheduler.feed = endless
 worker.main()
 """
 
@@ -121,10 +121,10 @@ def test_sigint_is_left_to_the_host(busy: Host) -> None:
 
 def test_a_worker_without_its_engine_does_not_stay(start: Callable[..., Host], model_folder: pathlib.Path) -> None:
     code = """
-import kitty_kv.engine.engine as engine, kitty_kv.worker.__main__ as worker
-def broken(self, generation):
+import kitty_kv.engine.scheduler as scheduler, kitty_kv.worker.__main__ as worker
+def broken(self):
     raise RuntimeError("the engine is broken")
-engine.Engine._advance = broken
+scheduler.Scheduler.step = broken
 worker.main()
 """
     host = start(code=code)
