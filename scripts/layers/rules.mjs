@@ -45,16 +45,17 @@ export const TYPESCRIPT_PACKAGES = {
 /** The same for python/kitty_kv, by its folders and modules. */
 export const PYTHON_FOLDERS = {
   errors: [],
+  command_line: ["errors"],
   config: ["errors"],
   quant: ["config", "errors"],
   cache: ["quant", "config", "errors"],
   // Where the bundled model lies, and its recipe, which trains without the cache.
   tiny: ["config", "errors"],
   hf: ["cache", "quant", "tiny", "config", "errors"],
-  sim: ["hf", "cache", "quant", "tiny", "config", "errors"],
+  sim: ["hf", "cache", "quant", "tiny", "command_line", "config", "errors"],
   engine: ["hf", "cache", "quant", "config", "errors"],
   eval: ["engine", "hf", "sim", "cache", "quant", "tiny", "config", "errors"],
-  bench: ["engine", "hf", "sim", "cache", "quant", "tiny", "config", "errors"],
+  bench: ["engine", "hf", "sim", "cache", "quant", "tiny", "command_line", "config", "errors"],
   worker: ["bench", "eval", "engine", "hf", "sim", "cache", "quant", "tiny", "config", "errors"],
   doctor: ["tiny"],
   // The package's front door hands out names on first use.

@@ -1,9 +1,9 @@
 import { Command } from "commander";
-import { loadConfig, resolveConfig, type Config } from "../index.js";
+import { loadConfig, resolveConfig } from "../index.js";
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { Interrupt } from "./interrupt.js";
 import { parseCount } from "./parse-flags.js";
-import { runPythonTask } from "./python-report.js";
+import { runPythonTask, toArguments } from "./python-report.js";
 
 const TASK = { name: "measure latency", failureCode: "bench_failed", module: "kitty_kv.bench.latency" };
 
@@ -37,26 +37,13 @@ export function latencyCommand({ output }: CommandContext): Command {
       const onProgress = (line: string): void => {
         output.note(line);
       };
-      const task = { ...TASK, args: toArguments(config, flags) };
-      const { report, ...figures } = await runPythonTask(config, task, { signal, onProgress });
+      const { shapes, newTokens, peers, plot } = flags;
+      const model = flags.model ?? config.model;
+      const preset = flags.preset ?? config.cache.preset;
+      const { device, dtype } = config.worker;
+      const args = toArguments({ model, preset, shapes, newTokens, peers, plot, device, dtype });
+      const { report, ...figures } = await runPythonTask(config, { ...TASK, args }, { signal, onProgress });
       if (output.isJson) await output.json(figures);
       else await output.line(report);
     });
-}
-
-function toArguments({ model, cache, worker }: Config, flags: LatencyFlags): string[] {
-  const values: Record<string, string | number | null | undefined> = {
-    model: flags.model ?? model,
-    preset: flags.preset ?? cache.preset,
-    shapes: flags.shapes,
-    "new-tokens": flags.newTokens,
-    peers: flags.peers,
-    plot: flags.plot,
-    device: worker.device,
-    dtype: worker.dtype,
-  };
-  // With "=" a value that begins with a dash is not taken for a flag.
-  return Object.entries(values)
-    .filter(([, value]) => value !== undefined && value !== null)
-    .map(([name, value]) => `--${name}=${String(value)}`);
 }

@@ -25,6 +25,17 @@ export interface PythonTask {
   args: readonly string[];
 }
 
+/** Values by option name as arguments; what is undefined or null was not given. */
+export function toArguments(values: Readonly<Record<string, string | number | null | undefined>>): string[] {
+  return Object.entries(values)
+    .filter(([, value]) => value !== undefined && value !== null)
+    .map(([name, value]) => `--${toKebabCase(name)}=${String(value)}`); // a value may begin with a dash
+}
+
+function toKebabCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
 export interface RunOptions {
   signal: AbortSignal;
   /** Gets each line as the module says it, long before the figures are there. */

@@ -4,7 +4,7 @@ import { loadConfig, PRESET_NAMES, resolveConfig, type CacheInput, type Config }
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { Interrupt } from "./interrupt.js";
 import { parseBits, parseCount, parseInteger, parseNatural, parseShare } from "./parse-flags.js";
-import { runPythonTask } from "./python-report.js";
+import { runPythonTask, toArguments } from "./python-report.js";
 
 const TASK = { name: "simulate", failureCode: "simulation_failed", module: "kitty_kv.sim" };
 
@@ -31,7 +31,7 @@ export function simulateCommand({ output, setExitCode }: CommandContext): Comman
     const onProgress = (text: string): void => {
       output.log({ stream: "stderr", text });
     };
-    const task = { ...TASK, args: toArguments(config, flags) };
+    const task = { ...TASK, args: readArguments(config, flags) };
     const { report, ...figures } = await runPythonTask(config, task, { signal, onProgress });
     if (output.isJson) await output.json(figures);
     else await output.line(report);
@@ -68,13 +68,11 @@ async function readConfig(flags: SimulateFlags): Promise<Config> {
   return resolveConfig({ ...base, ...model, cache });
 }
 
-function toArguments({ model, cache, worker }: Config, { text, sequences, length, verify }: SimulateFlags): string[] {
-  const values = { model, text, sequences, length, device: worker.device, dtype: worker.dtype };
-  const given = [...cacheEntries(cache), ...Object.entries(values)].filter(
-    ([, value]) => value !== undefined && value !== null,
-  );
-  // With "=" a value that begins with a dash is not taken for a flag.
-  const args = given.map(([name, value]) => `--${toKebabCase(name)}=${String(value)}`);
+function readArguments({ model, cache, worker }: Config, flags: SimulateFlags): string[] {
+  const { text, sequences, length, verify } = flags;
+  const fields = Object.fromEntries(cacheEntries(cache));
+  const { device, dtype } = worker;
+  const args = toArguments({ ...fields, model, text, sequences, length, device, dtype });
   return verify === true ? [...args, "--verify"] : args;
 }
 
@@ -96,8 +94,4 @@ function cacheEntries(from: CacheFlags): [string, string | number][] {
     const value = from[name];
     return value === undefined ? [] : [[name, value]];
   });
-}
-
-function toKebabCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }

@@ -10,10 +10,10 @@ import torch
 import triton
 
 from ..pages import CacheView
+from .api import MAX_TRITON_QUERIES
 from .kernel import decode_kernel
 from .merge_kernel import merge_kernel
 
-MAX_QUERIES = 16
 # Pages whose ids a program keeps in registers at a time.
 _MAX_PAGES = 64
 # Blocks likewise.
@@ -189,10 +189,10 @@ def _takes_eight_columns() -> bool:
 
 
 def _check(query: torch.Tensor, view: CacheView) -> None:
-    if query.shape[2] > MAX_QUERIES:
+    if query.shape[2] > MAX_TRITON_QUERIES:
         raise ValueError(
             f"Cannot attend with impl='triton': query has {query.shape[2]} tokens a row, the kernel takes 1 to "
-            f"{MAX_QUERIES}; attend a longer chunk densely, or use impl='reference'."
+            f"{MAX_TRITON_QUERIES}; attend a longer chunk densely, or use impl='reference'."
         )
     if query.dtype not in (torch.float16, torch.bfloat16):
         raise TypeError(f"Cannot attend with impl='triton': query must be float16 or bfloat16, got {query.dtype}.")

@@ -13,6 +13,7 @@ from kitty_kernels.pack.api import PageLayout, flush_layers
 from ..config import KittyConfig
 from ..errors import CacheBusyError, CacheError, CacheOutOfMemoryError
 from ..quant import check_packable
+from .broken_pass import broken_pass_error
 from .checks import check_keys, check_lengths, check_max_bytes
 from .crop import crop_rows
 from .device_views import DeviceViews
@@ -165,10 +166,7 @@ class PagedCache:
             CacheError: an earlier forward pass failed half-way.
         """
         if self._has_failed or self.is_updated(layer):
-            raise CacheError(
-                "Cannot continue with this cache: its layers hold different numbers of tokens, so an earlier forward "
-                "pass failed half-way; reset() it and start again."
-            )
+            raise broken_pass_error()
 
     @contextlib.contextmanager
     def updating(self, layer: int, keys: torch.Tensor, real: torch.Tensor | None) -> Iterator[Step]:
@@ -277,7 +275,7 @@ class PagedCache:
 
     def _check_idle(self, action: str) -> None:
         if self.step is not None or self._has_failed:
-            raise CacheError(f"Cannot {action} this cache: a forward pass failed half-way; reset() it and start again.")
+            raise broken_pass_error(action)
 
     def _make_room(self, new_tokens: int, real: torch.Tensor | None) -> Spans:
         """Where the pass's real tokens are, once there is room for them."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from ..errors import CacheError
+from .broken_pass import broken_pass_error
 from .sliding_attention import UnevenRows, sliding_attention
 from .spans import Spans
 
@@ -54,10 +55,7 @@ class SlidingLayer:
     def check_whole(self) -> None:
         """Raises ``CacheError`` when an earlier forward pass failed half-way."""
         if self._store.is_updated(self.index):
-            raise CacheError(
-                "Cannot continue with this cache: its layers hold different numbers of tokens, so an earlier forward "
-                "pass failed half-way; reset() it and start again."
-            )
+            raise broken_pass_error()
 
     def attend(
         self,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from transformers import PretrainedConfig
 
+from ..cache.broken_pass import broken_pass_error
 from ..cache.spans import Spans
 from ..errors import CacheError, UnsupportedError
 from .model_layers import context_limit
@@ -44,15 +45,12 @@ class ForwardPass:
     def check_idle(self, action: str) -> None:
         """Raises ``CacheError`` in the middle of a pass."""
         if self._done:
-            raise CacheError(f"Cannot {action} this cache: a forward pass failed half-way; reset() it and start again.")
+            raise broken_pass_error(action)
 
     def check_whole(self, layer_idx: int) -> None:
         """Raises ``CacheError`` when ``layer_idx`` has taken the pass's tokens already."""
         if layer_idx in self._done:
-            raise CacheError(
-                "Cannot continue with this cache: its layers hold different numbers of tokens, so an earlier forward "
-                "pass failed half-way; reset() it and start again."
-            )
+            raise broken_pass_error()
 
     def stage(self, layer_idx: int) -> None:
         """Notes that a layer's keys are on their way to the attention function.

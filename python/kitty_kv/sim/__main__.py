@@ -12,19 +12,15 @@ import math
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
+from ..command_line import UsageParser, tell_error
 from ..config import KittyConfig
 from ..errors import ConfigError, KittyKvError
 from .report import report
 from .simulation import Plan, simulate
 
 WRONG_USAGE = ("model_not_found", "not_a_model")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"Cannot read the command line: {message}, see --help.", code="usage")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,10 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         document = simulate(_plan(arguments))
     except KittyKvError as error:
-        if is_json:
-            print(json.dumps({"error": {"code": error.code, "message": str(error), "details": error.details}}))
-        else:
-            print(error, file=sys.stderr)
+        tell_error(error, is_json=is_json)
         return 2 if isinstance(error, ConfigError) or error.code in WRONG_USAGE else 1
     text = report(document)
     print(json.dumps(as_json({**document, "report": text}), allow_nan=False) if is_json else text)
@@ -69,7 +62,7 @@ def _plan(arguments: Sequence[str]) -> Plan:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m kitty_kv.sim", description=__doc__.split("\n\n")[1], allow_abbrev=False)
+    parser = UsageParser(prog="python -m kitty_kv.sim", description=__doc__.split("\n\n")[1], allow_abbrev=False)
     for name, kind in (("k-bits", int), ("v-bits", int), ("boost-bits", int), ("boost-ratio", float)):
         parser.add_argument(f"--{name}", type=kind)
     for name in ("sink-tokens", "recent-tokens", "page-size", "seed"):

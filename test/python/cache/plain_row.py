@@ -1,10 +1,11 @@
-"""One row of one layer as the contract has it, in NumPy: codec by hand, and what cropping leaves."""
+"""One row of one layer as the contract has it, in NumPy: what is packed, and what cropping leaves."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import numpy as np
+from numpy_codec import quantized, quantized_keys
 
 from kitty_kv import KittyConfig
 
@@ -69,19 +70,3 @@ class CroppedRow:
     def _page(self, page: int) -> slice:
         first = self.config.sink_tokens + PAGE * page
         return slice(first, first + PAGE)
-
-
-def quantized(x: np.ndarray, steps: np.ndarray, axis: int) -> np.ndarray:
-    low, high = x.min(axis, keepdims=True), x.max(axis, keepdims=True)
-    scale = np.maximum((high - low) / steps, np.float32(1e-4)).astype(np.float16).astype(np.float32)
-    minimum = low.astype(np.float16).astype(np.float32)
-    codes = np.clip(np.rint((x - minimum) / scale), 0, steps)
-    return (codes * scale + minimum).astype(np.float32)
-
-
-def quantized_keys(page: np.ndarray, boosted: int) -> np.ndarray:
-    """A page ``[PAGE, DIM]`` of one head."""
-    order = np.argsort(-np.abs(page.astype(np.float64)).sum(0), kind="stable")
-    steps = np.full(DIM, 3, np.float32)
-    steps[order[:boosted]] = 15
-    return quantized(page, steps[None], axis=0)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from numpy_codec import quantized, quantized_keys
 
 from kitty_kv import PRESETS, CacheError, ConfigError, KittyConfig, UnsupportedError
 from kitty_kv.cache.kernel_route import KernelRoute
@@ -82,22 +83,6 @@ class PlainRow:
     def seen(self, keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What a call that brings these tokens sees: its own in full precision behind what the row shows."""
         return tuple(np.concatenate(pair, 1) for pair in zip(self.held(), (keys, values), strict=True))
-
-
-def quantized(x: np.ndarray, steps: np.ndarray, axis: int) -> np.ndarray:
-    low, high = x.min(axis, keepdims=True), x.max(axis, keepdims=True)
-    scale = np.maximum((high - low) / steps, np.float32(1e-4)).astype(np.float16).astype(np.float32)
-    minimum = low.astype(np.float16).astype(np.float32)
-    codes = np.clip(np.rint((x - minimum) / scale), 0, steps)
-    return (codes * scale + minimum).astype(np.float32)
-
-
-def quantized_keys(page: np.ndarray, boosted: int) -> np.ndarray:
-    """A page ``[PAGE, DIM]`` of one head."""
-    order = np.argsort(-np.abs(page.astype(np.float64)).sum(0), kind="stable")
-    steps = np.full(DIM, 3, np.float32)
-    steps[order[:boosted]] = 15
-    return quantized(page, steps[None], axis=0)
 
 
 def attention64(query: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -17,10 +17,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
+from ...command_line import UsageParser, tell_error
 from ...config import PRESETS
 from ...errors import ConfigError, KittyKvError
 from ...hf.loading import DTYPES, load_model
@@ -30,11 +31,6 @@ from .peers import peers
 from .report import markdown, write_svg
 
 MODULE = "python -m kitty_kv.bench.latency"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"Cannot read the command line: {message}, see --help.", code="usage")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,9 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.plot is not None:
             write_svg(rows, options.plot, f"{options.model or 'kitty-tiny'} on {_hardware(model.device)}")
     except ConfigError as error:
-        return _fail(error, 2, is_json)
+        tell_error(error, is_json=is_json)
+        return 2
     except (KittyKvError, OSError) as error:
-        return _fail(error, 1, is_json)
+        tell_error(error, is_json=is_json, code="bench_failed")
+        return 1
     environment = {
         "hardware": _hardware(model.device),
         "torch": torch.__version__,
@@ -100,7 +98,7 @@ def _model(options: argparse.Namespace) -> Any:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog=MODULE, description=__doc__.split("\n\n")[1], allow_abbrev=False)
+    parser = UsageParser(prog=MODULE, description=__doc__.split("\n\n")[1], allow_abbrev=False)
     parser.add_argument(
         "--model", help=f"folder or hub id, or random weights: {', '.join(SHAPES)}; default: the bundled one"
     )
@@ -112,10 +110,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--plot", type=pathlib.Path, help="write bars as SVG here")
     parser.add_argument("--json", action="store_true", help="one JSON document")
-    options = parser.parse_args(arguments)
-    if isinstance(options.shapes, str):
-        options.shapes = _shapes(options.shapes)
-    return options
+    return parser.parse_args(arguments)
 
 
 def _shapes(text: str) -> list[tuple[int, int]]:
@@ -139,16 +134,6 @@ def _hardware(device: torch.device) -> str:
 
 def _camel_case(row: dict[str, object]) -> dict[str, object]:
     return {re.sub(r"_(\w)", lambda found: found[1].upper(), name): value for name, value in row.items()}
-
-
-def _fail(error: Exception, code: int, is_json: bool) -> int:
-    if is_json:
-        details = getattr(error, "details", None) or {}
-        name = getattr(error, "code", "bench_failed")
-        print(json.dumps({"error": {"code": name, "message": str(error), "details": details}}))
-    else:
-        print(error, file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":
