@@ -10,7 +10,7 @@ import torch
 from transformers.generation import GenerationMode
 
 from ..config import KittyConfig
-from ..errors import ConfigError, UnsupportedError
+from ..errors import CacheError, ConfigError, UnsupportedError
 from .cache import ATTENTION_NAME, KittyCache
 from .stock_cache import MaskedCache
 
@@ -56,6 +56,21 @@ def with_kitty_cache(stock: Callable[..., Any]) -> Callable[..., Any]:
                 _leave_out_full_mask(model_kwargs)
 
     return prepare
+
+
+def refusing_known_prompts(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps ``GenerationMixin._get_initial_cache_position``, which leaves no position where the cache holds the whole prompt."""
+
+    @functools.wraps(stock)
+    def initial(self: Any, seq_length: int, device: torch.device, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+        given = stock(self, seq_length, device, model_kwargs)
+        cache = given.get("past_key_values")
+        if isinstance(cache, (KittyCache, MaskedCache)) and not given["cache_position"].numel():
+            embeds = given.get("inputs_embeds")
+            _check_news(cache, seq_length if embeds is None else embeds.shape[1])
+        return given
+
+    return initial
 
 
 def with_real_positions(stock: Callable[..., Any]) -> Callable[..., Any]:
@@ -137,6 +152,16 @@ def _check_mode(generation_config: Any, mode: GenerationMode) -> None:
     if generation_config.return_legacy_cache:
         raise UnsupportedError(
             "Cannot return a Kitty cache in the legacy format (return_legacy_cache): packed pages have none; leave it out."
+        )
+
+
+def _check_news(cache: KittyCache | MaskedCache, tokens: int) -> None:
+    held = cache.get_seq_length()
+    if held and tokens <= held:
+        raise CacheError(
+            f"Cannot generate: the cache holds {held} tokens, padding included, and the prompt has {tokens}, so none of them is "
+            "new; give the whole conversation so far followed by the new tokens, or reset() or crop() the cache.",
+            details={"cached": held, "prompt": tokens},
         )
 
 

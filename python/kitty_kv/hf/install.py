@@ -12,7 +12,7 @@ from transformers.masking_utils import AttentionMaskInterface
 from ..config import KittyConfig
 from .attention import kitty_attention, kitty_mask
 from .cache import ATTENTION_NAME
-from .generation import telling_the_cache, with_kitty_cache, with_real_positions
+from .generation import refusing_known_prompts, telling_the_cache, with_kitty_cache, with_real_positions
 
 _undo: list[Callable[[], None]] = []
 
@@ -21,8 +21,8 @@ def install() -> None:
     """Makes ``attn_implementation="kitty"`` and ``cache_implementation="kitty"`` known to Transformers; idempotent.
 
     The stock library stays as it is on disk. Three registries get an entry, the list of cache implementations another,
-    and three functions are wrapped: 4.53 builds caches without their ``cache_config``, its chunked prefill counts padding
-    as positions, and its caches never see the padding mask.
+    and four functions are wrapped: 4.53 builds caches without their ``cache_config``, fails on a prompt that a cache holds
+    already without saying why, its chunked prefill counts padding as positions, and its caches never see the padding mask.
     """
     if _undo:
         return
@@ -33,6 +33,7 @@ def install() -> None:
     names.append(ATTENTION_NAME)
     _undo.append(lambda: names.remove(ATTENTION_NAME))
     _wrap(GenerationMixin, "_prepare_cache_for_generation", with_kitty_cache)
+    _wrap(GenerationMixin, "_get_initial_cache_position", refusing_known_prompts)
     _wrap(GenerationMixin, "_prefill_chunking", with_real_positions)
     _wrap(masking_utils, "_preprocess_mask_arguments", telling_the_cache)
 

@@ -69,6 +69,39 @@ def test_second_turn_continues_from_the_cache(make_model, preset):
     assert logits[0, -1].argmax() == second[0, second_ids.shape[1]]
 
 
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"prefill_chunk_size": 8}, {"prompt_lookup_num_tokens": 2}])
+@pytest.mark.parametrize("length", [12, 43], ids=["shorter", "equal"])
+def test_a_prompt_that_the_cache_holds_already_is_refused_and_changes_nothing(make_model, options, length):
+    model = make_model()
+    cache = KittyCache.for_model(model)
+    first = model.generate(prompt(20), past_key_values=cache, **GREEDY)
+    again = first if length == 43 else prompt(length, seed=1)
+    with pytest.raises(
+        CacheError, match=rf"cache holds 43 tokens.* prompt has {length}, .*whole conversation"
+    ) as caught:
+        model.generate(again[:, :length], past_key_values=cache, **GREEDY, **options)
+    assert caught.value.details == {"cached": 43, "prompt": length}
+    # One token that the cache does not hold is enough.
+    assert model.generate(first, past_key_values=cache, **GREEDY).shape[1] == 44 + 24
+
+
+def test_a_padded_batch_that_the_cache_holds_already_is_refused(make_model):
+    model = make_model()
+    ids, mask = prompt(20, rows=2), torch.ones(2, 20, dtype=torch.long)
+    ids[1, :13], mask[1, :13] = 0, 0
+    cache = KittyCache.for_model(model)
+    model.generate(ids, attention_mask=mask, past_key_values=cache, **GREEDY)
+    for given in (20, 43):
+        with pytest.raises(CacheError, match=rf"holds 43 tokens, padding included, and the prompt has {given}"):
+            whole = {"attention_mask": torch.ones(2, given, dtype=torch.long)}
+            model.generate(prompt(given, rows=2), past_key_values=cache, **whole, **GREEDY)
+    with pytest.raises(CacheError, match=r"the prompt has 6"):
+        model.generate(inputs_embeds=torch.randn(2, 6, 64), past_key_values=cache, **GREEDY)
+    assert cache.lengths == [43, 30]
+    cache.reset()
+    model.generate(ids[:, :5], past_key_values=cache, **GREEDY)
+
+
 def test_a_prefill_sees_its_own_tokens_in_full_precision(make_model):
     model = make_model()
     ids = prompt(600)
@@ -190,7 +223,8 @@ def test_uninstall_restores_stock_transformers():
     )
     before = [dict(registry) for registry in registries]
     names = list(configuration_utils.ALL_CACHE_IMPLEMENTATIONS)
-    stock = GenerationMixin._prepare_cache_for_generation
+    wrapped = ("_prepare_cache_for_generation", "_get_initial_cache_position", "_prefill_chunking")
+    stock = [getattr(GenerationMixin, name) for name in wrapped]
     kitty_kv.install()
     kitty_kv.install()
     assert all("kitty" in registry for registry in registries)
@@ -198,7 +232,7 @@ def test_uninstall_restores_stock_transformers():
     kitty_kv.uninstall()
     assert [dict(registry) for registry in registries] == before
     assert names == configuration_utils.ALL_CACHE_IMPLEMENTATIONS
-    assert GenerationMixin._prepare_cache_for_generation is stock
+    assert [getattr(GenerationMixin, name) for name in wrapped] == stock
 
 
 def test_generate_refuses_wrong_cache_configs(make_model):
