@@ -16,7 +16,7 @@ from .views import layer_of, rows_of
 
 if TYPE_CHECKING:
     from .paged_cache import PagedCache
-    from .store import Place
+    from .pools import Place
 
 
 class KernelRoute:

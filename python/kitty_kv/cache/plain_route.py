@@ -14,7 +14,7 @@ from .step import Group, Step
 
 if TYPE_CHECKING:
     from .paged_cache import PagedCache
-    from .store import Place
+    from .pools import Place
 
 
 class PlainRoute:
