@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
-import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ..cache.layer import KittyLayer
-from ..cache.memory import CacheMemory, cache_memory
 from ..cache.paged_cache import PagedCache
 from ..cache.sliding_store import SlidingLayer, SlidingStore
 from ..cache.store import PageStore
 from ..config import KittyConfig
 from ..errors import CacheError, CacheOutOfMemoryError, UnsupportedError
 from .arguments import check_tokens, check_window, resolve_config
+from .cache_contents import CacheContents
+from .copies import Copies
 from .forward_pass import Cached, ForwardPass
-from .memory import with_sliding_layers
+from .layer_order import in_order
 from .model_identity import ModelIdentity
 from .model_layers import layer_windows
 from .padding import new_tokens
 from .row_operations import RowOperations
-from .saving import load_cache, save_cache
 from .slot_map import SlotMap
 from .staged import Staged, stage
 from .stock_attention import append_by_position
@@ -36,7 +34,7 @@ from .warn_once import warn_once
 ATTENTION_NAME = "kitty"
 
 
-class KittyCache(RowOperations):
+class KittyCache(CacheContents, RowOperations, Copies):
     """A 2-bit KV cache for one batch of sequences of any lengths.
 
     With ``attn_implementation="kitty"`` attention reads the pages. With a stock attention function the whole cache is
@@ -76,7 +74,7 @@ class KittyCache(RowOperations):
             )
         self.pages = PagedCache(config, full, impl, max_bytes, store)
         self.sliding = SlidingStore(sliding[0], len(sliding)) if sliding else None
-        self.layers: list[KittyLayer | SlidingLayer] = _in_order(windows, self.pages, self.sliding)
+        self.layers: list[KittyLayer | SlidingLayer] = in_order(windows, self.pages, self.sliding)
         self.identity = ModelIdentity(model_config)
         self.slots = SlotMap()
         self._pass = ForwardPass(model_config, len(windows))
@@ -204,102 +202,6 @@ class KittyCache(RowOperations):
         if self.model_config._attn_implementation != ATTENTION_NAME:
             self._told.tell(mask)
 
-    def get_seq_length(self, layer_idx: int | None = 0) -> int:
-        """Positions seen so far, padding included."""
-        return self.layers[layer_idx or 0].slots
-
-    def get_max_cache_shape(self) -> int | None:
-        """None: the cache grows with its content."""
-        return None
-
-    @property
-    def lengths(self) -> list[int]:
-        """Real tokens of each row."""
-        return self.layers[0].lengths
-
-    @property
-    def bytes_allocated(self) -> int:
-        """Bytes of all memory held, free pages and blocks included."""
-        return self.pages.bytes_allocated + (self.sliding.bytes_held if self.sliding is not None else 0)
-
-    def memory(self) -> CacheMemory:
-        """Bytes held for real tokens; see ``kitty_kv.cache.memory.cache_memory``."""
-        return with_sliding_layers(cache_memory(self.pages), self.sliding)
-
-    def dequantize(self, layer_idx: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """A layer's keys and values as attention sees them, float32 ``[B, H_KV, T, D]``; shorter rows end in zeros.
-
-        Of a sliding-window layer, tokens that no window reaches any more are zeros too.
-        """
-        layer = self.layers[layer_idx]
-        if not layer.slots:
-            raise CacheError(f"Cannot dequantize layer {layer_idx}: the cache is empty.")
-        return layer.dequantize()
-
-    def fork(self) -> KittyCache:
-        """A cache with the same tokens that goes its own way; pages are shared until one of the two changes them.
-
-        Caches that share pages take their forward passes one after the other: one that begins in the middle of another
-        thread's raises ``CacheBusyError``.
-
-        Raises:
-            CacheError: a forward pass failed half-way.
-        """
-        self._pass.check_idle("fork")
-        fork = object.__new__(type(self))
-        fork.__dict__.update(self.__dict__)
-        fork.pages = self.pages.fork()
-        fork.sliding = self.sliding.fork() if self.sliding is not None else None
-        fork.layers = _in_order(self.windows, fork.pages, fork.sliding)
-        fork.identity, fork.slots, fork._told = (copy.copy(part) for part in (self.identity, self.slots, self._told))
-        fork._pass = ForwardPass(self.model_config, len(self.layers))
-        return fork
-
-    def __copy__(self) -> KittyCache:
-        """A fork: two caches with one set of rows would both grow them."""
-        return self.fork()
-
-    def __reduce_ex__(self, protocol: int) -> NoReturn:
-        """Raises ``UnsupportedError``: a pickle runs what it contains."""
-        raise UnsupportedError(
-            "Cannot pickle a KittyCache: write it with save(path) and read it with KittyCache.load(path, model)."
-        )
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> KittyCache:
-        """``copy.deepcopy`` of a prompt's cache, as Transformers' documentation has it, is a fork."""
-        return self.fork()
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes all tokens to a safetensors file, from which ``load`` goes on to the bit.
-
-        The file has the config, checksums of all its bytes, and what the model is: the shape that its config gives and,
-        where ``for_model`` made this cache, a fingerprint of the weights. It takes its name when the disk has all of it.
-
-        Raises:
-            CacheError: a forward pass failed half-way.
-            CacheFileError: the file cannot be written; what was there before is as it was.
-        """
-        self._pass.check_idle("save")
-        save_cache(self, path)
-
-    @classmethod
-    def load(
-        cls, path: str | os.PathLike[str], model: PreTrainedModel, impl: str = "auto", max_bytes: int | None = None
-    ) -> KittyCache:
-        """The cache that ``save`` has written.
-
-        Args:
-            path: of the file. Nothing in it is ever run.
-            model: the model that the cache was made for, in the same dtype.
-            impl, max_bytes: as in the constructor.
-
-        Raises:
-            CacheFileError: the file was truncated or changed, is of another version or no saved cache, or belongs to
-                another model; says what was found.
-            CacheOutOfMemoryError: there is no memory for it.
-        """
-        return load_cache(cls, path, model, impl, max_bytes)
-
     def reset(self) -> None:
         """Forgets all tokens; the cache then takes a batch of any size."""
         self.pages.reset()
@@ -339,10 +241,3 @@ class KittyCache(RowOperations):
             raise CacheError(f"Cannot update layer {layer_idx}: this cache was made for {len(self.layers)} layers.")
         self._pass.check_whole(layer_idx)
         self.layers[layer_idx].check_whole()
-
-
-def _in_order(
-    windows: Sequence[int | None], pages: PagedCache, sliding: SlidingStore | None
-) -> list[KittyLayer | SlidingLayer]:
-    full, slid = iter(pages.layers), iter(sliding.layers if sliding is not None else ())
-    return [next(full) if window is None else next(slid) for window in windows]
