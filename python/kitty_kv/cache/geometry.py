@@ -50,6 +50,10 @@ class Geometry:
         """How many pages are packed as soon as a layer has its tokens ``past`` to ``length - 1``; the others wait a call."""
         return max(self.pages(past), self.pages(length - UNDO_TOKENS))
 
+    def tokens_to_packing(self, length: int) -> int | None:
+        """How many more tokens a row of ``length`` takes until the last of them completes a page; None for any number."""
+        return self.packed_end(self.pages(length) + 1) + self.recent_tokens - length if self.is_packed else None
+
     def packed_end(self, pages: int) -> int:
         """The first token behind ``pages`` pages."""
         return self.sink_tokens + pages * self.page_size

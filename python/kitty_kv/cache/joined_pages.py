@@ -1,4 +1,4 @@
-"""Rows of several caches as one batch, so that one forward pass gives each of them a token."""
+"""Rows of several caches as one batch, so that one forward pass gives each of them its next tokens."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from .step import Group
 class JoinedPages(PagedCache):
     """The rows of ``caches``, in their order, and behind them ``padding`` rows that never get a token.
 
-    The rows stay their caches' own: a pass through this cache is one through each of them. It holds no reference to pages
-    or blocks, and is of use until one of the caches is used by itself or is reset.
+    The rows stay their caches' own: a pass through this cache is one through each of them, and between passes each of
+    them may be cropped. It holds no reference to pages or blocks, and is of use until one of the caches takes a pass by
+    itself or is reset.
 
     Args:
         caches: of one store and config, none of them empty.
@@ -27,6 +28,8 @@ class JoinedPages(PagedCache):
     Raises:
         ConfigError: the caches do not share a store, or one is empty.
     """
+
+    attends_singly = True
 
     def __init__(self, caches: Sequence[PagedCache], padding: int = 0) -> None:
         first = caches[0]
@@ -55,7 +58,7 @@ class JoinedPages(PagedCache):
         self._check_idle("reset")
 
     def roll_back(self) -> None:
-        """Takes back the tokens of a pass that failed half-way, one a row; the rows are what they were before it.
+        """Takes back the tokens of a pass that failed half-way, a few a row; the rows are what they were before it.
 
         Exact, because a pass's last tokens are in 16-bit blocks until the next one, whatever pages they complete.
         """
@@ -73,9 +76,9 @@ class JoinedPages(PagedCache):
         self.step.groups = [Group(at, at + 1, row) for at, row in enumerate(self.step.rows) if row.count]
 
     def _close(self) -> None:
-        new_tokens = self.step.new_tokens
+        gained = iter(self.step.rows)
         for cache in self._caches:
-            cache.slots += new_tokens
+            cache.slots += max(next(gained).count for _ in cache.rows)
         super()._close()
         self._forget_all_tables()
 

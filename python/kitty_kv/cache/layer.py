@@ -139,11 +139,43 @@ class KittyLayer:
         # Dequantized tokens are exact in float32; a GPU's attention wants 16 bits.
         dtype = torch.float32 if is_packed and query.device.type == "cpu" else keys.dtype
         all_keys, all_values = self._cache.route.history(place, group, dtype, count)
+        if self._cache.attends_singly and count > 1 and query.device.type == "cpu":
+            return self._attend_singly(query, keys, values, all_keys, all_values, scaling, softcap)
         all_keys[:, :, past:] = keys
         all_values[:, :, past:] = values
-        if is_packed and count == 1 and softcap is None:
-            return folded_attention(query.to(dtype), all_keys, all_values, scaling).to(query.dtype)
-        return dense_attention(query.to(dtype), all_keys, all_values, scaling, softcap=softcap).to(query.dtype)
+        return self._attend_read(query, all_keys, all_values, scaling, softcap)
+
+    def _attend_singly(
+        self,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        all_keys: torch.Tensor,
+        all_values: torch.Tensor,
+        scaling: float,
+        softcap: float | None,
+    ) -> torch.Tensor:
+        """As passes of one token would to the bit: each reads the tokens before it as the cache's blocks hold them."""
+        first, blocks = all_keys.shape[2] - query.shape[2], self._cache.dtype
+        out = []
+        for at in range(query.shape[2]):
+            here = slice(first + at, first + at + 1)
+            new = slice(at, at + 1)
+            all_keys[:, :, here], all_values[:, :, here] = keys[:, :, new], values[:, :, new]
+            seen = (side[:, :, : here.stop] for side in (all_keys, all_values))
+            out.append(self._attend_read(query[:, :, new], *seen, scaling, softcap))
+            all_keys[:, :, here], all_values[:, :, here] = keys[:, :, new].to(blocks), values[:, :, new].to(blocks)
+        return torch.cat(out, dim=2)
+
+    def _attend_read(
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float, softcap: float | None
+    ) -> torch.Tensor:
+        """Attends to keys and values ``[R, HKV, T, D]`` read back, the query's own at their end."""
+        is_packed = any(shape.is_packed for shape in self._cache.geometry)
+        attended = query.to(keys.dtype)
+        if is_packed and query.shape[2] == 1 and softcap is None:
+            return folded_attention(attended, keys, values, scaling).to(query.dtype)
+        return dense_attention(attended, keys, values, scaling, softcap=softcap).to(query.dtype)
 
     def _store(self, step: Step, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Packs the pages that are due and writes the other tokens to blocks."""

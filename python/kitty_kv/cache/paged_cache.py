@@ -38,6 +38,9 @@ class PagedCache(Batch):
         ConfigError: ``impl`` or ``max_bytes`` is wrong.
     """
 
+    # Whether a pass of several tokens is, on the CPU, as many passes of one to the bit, which costs time.
+    attends_singly = False
+
     def fork(self) -> PagedCache:
         """A cache with the same rows, which shares memory with this one until either grows, and lives as long as it likes.
 

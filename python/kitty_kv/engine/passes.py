@@ -1,4 +1,4 @@
-"""Forward passes: of one sequence by itself, and of one token for each of many sequences."""
+"""Forward passes: of one sequence by itself, and of one or a few tokens for each of many sequences."""
 
 from __future__ import annotations
 
@@ -52,29 +52,56 @@ class JoinedPasses:
             CacheOutOfMemoryError: there is no memory for the pass; nothing has changed.
             BaseException: what the model raised; all caches are what they were before.
         """
+        return self.feed_ahead(sequences, [sequence.next_pass() for sequence in sequences])[:, 0]
+
+    def feed_ahead(self, sequences: Many[Sequence], tokens: Many[Many[int]]) -> torch.Tensor:
+        """Feeds each sequence the token that comes next and perhaps tokens that may follow it.
+
+        Each token counts as a pass of its own, so that those that stay fed after a ``crop`` are fed one by one where a
+        dropped cache is filled again. That gives the same cache: to the bit on the CPU, where rows of a product do not
+        depend on how many there are and a token reads the others from the cache; elsewhere up to the rounding of products of another size.
+
+        Args:
+            sequences: all joinable and of one ``batch_key``.
+            tokens: of each, at least one; none but the last may complete a page, which those after it would see in full
+                precision (``Sequence.most_ahead``).
+
+        Returns:
+            Logits ``[N, S, V]`` behind each token; behind a row's last token they mean nothing.
+
+        Raises:
+            CacheOutOfMemoryError: there is no memory for the pass; nothing has changed.
+            BaseException: what the model raised; all caches are what they were before.
+        """
         key, model = batch_key(sequences[0]), sequences[0].model
         batch = self._batch(key, sequences)
-        padding = len(batch.lengths) - len(sequences)
+        counts = [len(row) for row in tokens]
+        most, padding = max(counts), len(batch.lengths) - len(sequences)
+        rows = [[*row, *[0] * (most - len(row))] for row in tokens] + [[0] * most] * padding
+        # Positions of no token repeat the last one, so that they stay inside the model's context.
+        ends = [*counts, *[1] * padding]
+        positions = [
+            [length + min(at, end - 1) for at in range(most)] for length, end in zip(batch.lengths, ends, strict=True)
+        ]
         device = model.device
-        tokens = [sequence.next_pass() for sequence in sequences] + [[0]] * padding
         try:
-            batch.begin_pass()
+            batch.begin_pass(counts)
             output = model(
-                input_ids=torch.tensor(tokens, device=device),  # [B, 1]
-                position_ids=torch.tensor(batch.lengths, device=device).unsqueeze(1),
-                cache_position=torch.tensor([batch.slots.count], device=device),
+                input_ids=torch.tensor(rows, device=device),  # [B, S]
+                position_ids=torch.tensor(positions, device=device),
+                cache_position=torch.arange(batch.slots.count, batch.slots.count + most, device=device),
                 past_key_values=batch,
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=most,
             )
         except BaseException:
             batch.roll_back()
             del self._batches[key]
             raise
         batch.end_pass()
-        for sequence in sequences:
-            sequence.note_pass(1)
-        return output.logits[: len(sequences), -1]
+        for sequence, count in zip(sequences, counts, strict=True):
+            sequence.note_passes(count)
+        return output.logits[: len(sequences)]
 
     def keep_only(self, keys: set[Hashable]) -> None:
         """Forgets the batches of all other keys."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence as Tokens
 from typing import TYPE_CHECKING, Any
 
+from ..cache.geometry import SHORT_CALL, UNDO_TOKENS
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,6 +81,27 @@ class Sequence:
             self._passes.append(size)
         self._next_pass += 1
         self.last_used = time.monotonic()
+
+    def note_passes(self, count: int) -> None:
+        """Says that ``count`` passes of one token each, or what equals them, have fed tokens."""
+        for _ in range(count):
+            self.note_pass(1)
+
+    def most_ahead(self) -> int:
+        """How many tokens the next pass may feed so that it equals as many passes of one token and can be taken back.
+
+        A page that a token completes is read quantized by the token after it, but in full precision inside their pass.
+        """
+        to_packing = (shape.tokens_to_packing(self.held) for shape in self.cache.pages.geometry)
+        return min(SHORT_CALL, UNDO_TOKENS, *(count for count in to_packing if count is not None))
+
+    def crop(self, length: int) -> None:
+        """Takes back what the last pass has fed behind ``length`` tokens; exact for up to ``UNDO_TOKENS``."""
+        lost = self.held - length
+        if lost > 0:
+            self.cache.crop(length)
+            del self._passes[-lost:]
+            self._next_pass -= lost
 
     def whole_chunks(self) -> int:
         """How many chunks the cache holds, if it holds whole chunks from the first token on and nothing else; else 0."""

@@ -20,10 +20,10 @@ def can_join(cache: KittyCache) -> bool:
 
 
 class JoinedCache(KittyCache):
-    """A batch of one row for each of ``caches``, whatever their lengths; passes are of one token a row.
+    """A batch of one row for each of ``caches``, whatever their lengths; passes are of one or a few tokens a row.
 
-    Give the model each row's own position in ``position_ids`` ``[B, 1]``, no ``attention_mask``, and for padding rows any
-    token: it is neither cached nor attended to.
+    Give the model each row's own positions in ``position_ids`` ``[B, S]``, no ``attention_mask``, and any token where a
+    row has none, behind its last one and in padding rows: it is neither cached nor attended to.
 
     Args:
         caches: of one model, config and store, none of them empty; each is what a pass alone would have left.
@@ -47,9 +47,7 @@ class JoinedCache(KittyCache):
         self.pages = JoinedPages([cache.pages for cache in caches], padding)
         self.layers = list(self.pages.layers)
         self.identity = first.identity
-        self._real: torch.Tensor | None = None
-        if padding:
-            self._real = torch.tensor([[True]] * len(caches) + [[False]] * padding)
+        self._single = self._mask([1] * len(caches))
         self.begin_pass()
 
     def is_of(self, caches: Sequence[KittyCache]) -> bool:
@@ -58,19 +56,38 @@ class JoinedCache(KittyCache):
         held = self.pages.rows[: len(rows)]
         return len(caches) == len(self._caches) and all(map(operator.is_, held, rows))
 
-    def begin_pass(self) -> None:
-        """Call before each forward pass: positions are counted from the longest row."""
+    def begin_pass(self, counts: Sequence[int] | None = None) -> None:
+        """Call before each forward pass: positions are counted from the longest row.
+
+        Args:
+            counts: how many tokens each cache gets, 1 or more; None for one each.
+        """
+        self._counts = [1] * len(self._caches) if counts is None else list(counts)
+        self._real = self._single if max(self._counts) == 1 else self._mask(self._counts)
         self.slots = SlotMap()
         self.slots.count = self.pages.slots = max(self.pages.lengths)
 
     def end_pass(self) -> None:
-        """Call after each forward pass: every cache has seen one position more."""
-        for cache in self._caches:
-            cache.slots.add(1, None)
+        """Call after each forward pass: every cache has seen its tokens."""
+        for cache, count in zip(self._caches, self._counts, strict=True):
+            cache.slots.add(count, None)
 
     def roll_back(self) -> None:
         """Undoes a pass that raised: every cache is what it was before, this one is not to be used again."""
         self.pages.roll_back()
 
+    @property
+    def real(self) -> torch.Tensor | None:
+        """Which tokens of the pass are real, bool ``[B, S]``; None for all."""
+        return self._real
+
     def _new_tokens(self, mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
         return self._real
+
+    def _mask(self, counts: Sequence[int]) -> torch.Tensor | None:
+        """Which tokens of a pass are real, bool ``[B, S]``; None for all."""
+        most = max(counts)
+        padding = len(self.pages.rows) - len(counts)
+        if not padding and min(counts) == most:
+            return None
+        return torch.tensor([[at < count for at in range(most)] for count in [*counts, *[0] * padding]])
