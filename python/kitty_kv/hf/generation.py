@@ -46,6 +46,8 @@ def with_kitty_cache(stock: Callable[..., Any]) -> Callable[..., Any]:
         if wants_kitty:
             config = _cache_config(generation_config.cache_config)
             model_kwargs["past_key_values"] = KittyCache.for_model(self, config=config)
+            # An assistant gets a copy of these settings with a stock cache, which takes no config.
+            generation_config.cache_config = None
         else:
             stock(self, generation_config, model_kwargs, assistant_model, *args, **kwargs)
         cache = model_kwargs.get("past_key_values")

@@ -120,6 +120,15 @@ def test_an_assistants_candidates_are_checked_and_taken_back(family, assistant_a
     assert cache.get_seq_length() == written.shape[1] - 1
 
 
+def test_an_assistant_helps_a_cache_named_by_its_config():
+    model, assistant = make_family("qwen3"), make_family("qwen3", "sdpa")
+    settings = {"cache_implementation": "kitty", "cache_config": {"preset": "kitty"}}
+    alone = model.generate(ids_of(30), **settings, **GREEDY)
+    out = model.generate(ids_of(30), assistant_model=assistant, **settings, **GREEDY, return_dict_in_generate=True)
+    assert isinstance(out.past_key_values, KittyCache)
+    assert torch.equal(out.sequences, alone)
+
+
 def test_cache_implementation_and_a_cache_of_ones_own_write_the_same():
     model = make_family("gemma3")
     given = batch()
