@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from kitty_kernels.decode_attention.api import CacheView
 from kitty_kernels.pack.api import PageLayout, flush_layers
 
 from ..errors import CacheBusyError, CacheError, CacheOutOfMemoryError
@@ -88,7 +89,7 @@ class PagedCache(Batch):
             if self.step is None:
                 with self.store.opening(self):
                     self.store.settle(layer, keys.device)
-                    self._open(keys, real, self._make_room(keys.shape[2], real))
+                    self._open(keys.shape[2], real, self._make_room(keys.shape[2], real))
             elif self.step.new_tokens != keys.shape[2] or not self.step.is_for(real):
                 raise CacheError(
                     f"Cannot add tokens to layer {layer}: it gets other tokens than the layers before it, "
@@ -151,21 +152,22 @@ class PagedCache(Batch):
         self.forget_tables()
         self.store.trim()
 
-    def _open(self, keys: torch.Tensor, real: torch.Tensor | None, spans: Spans) -> None:
-        step = Step(keys.shape[2], real, spans)
+    def _open(self, new_tokens: int, real: torch.Tensor | None, spans: Spans) -> None:
+        step = Step(new_tokens, real, spans)
         open_step(self.rows, self.geometry, self.store.page_ids, self.store.block_ids, step)
         self.step = step
         self._views.begin(step)
         for storage in self.storages:
             storage.copy_blocks(step.copies)
 
-    def _close(self) -> None:
+    def _close(self, view: CacheView | None = None) -> None:
+        """Packs what is due, read from ``view`` where this cache's own is not the one that the layers have used."""
         step = self.step
         for storage in self.storages:
             for kind, jobs in step.due_after.items():
                 if jobs:
                     options = {"selection": self.config.selection, "seed": self.config.seed, "impl": self.route.impl}
-                    now = self.views(storage).now
+                    now = self.views(storage).now if view is None else view
                     flush_layers(now, to_device(jobs, storage.device), kind=kind, **options)
         close_step(self.rows, self.geometry, self.store.block_ids, step)
         self.slots += step.new_tokens

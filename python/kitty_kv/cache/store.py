@@ -16,6 +16,9 @@ from .row import Row
 from .step import Step
 from .storage import Counts
 
+# Pools that are not trimmed grow by one of so many pages or blocks in use, or more.
+_GROWTH = 4
+
 
 class User(Protocol):
     """A cache whose rows refer to the store."""
@@ -110,7 +113,12 @@ class PageStore(Pools):
                 f"{self.bytes_allocated:,}, max_bytes is {self.max_bytes:,}; crop or drop rows, or raise max_bytes.",
                 details={"neededBytes": self.bytes_with(new), "maxBytes": self.max_bytes},
             )
-        self.grow(new, Counts(*map(max, new, later())))
+        roomy = Counts(*map(max, new, later()))
+        if not self._trims:
+            # Many caches fill such pools for long, and what has been made for a pool's address must be made anew.
+            spacious = Counts(*(max(more, held // _GROWTH) for more, held in zip(roomy, self.in_use, strict=True)))
+            roomy = spacious if self.bytes_with(spacious) <= self.limit else roomy
+        self.grow(new, roomy)
 
     def give_back(self) -> None:
         """Gives the memory of all free pages and blocks back; for between passes.

@@ -48,12 +48,12 @@ def upload_tables(rows: Sequence[Row], geometry: tuple[Geometry, Geometry], devi
         widths.append(shape.sink_blocks + shape.ring if shape.is_packed else max(shape.sink_blocks, *map(len, table)))
     flat: list[int] = []
     for table, width in zip(pages + blocks, widths, strict=True):
-        room = _padded(width)
+        room = padded(width)
         for ids in table:
             flat += ids
             flat += [NO_BLOCK] * (room - len(ids))
     on_device = to_device(flat, device)
-    sizes = [len(rows) * _padded(width) for width in widths]
+    sizes = [len(rows) * padded(width) for width in widths]
     parts = zip(on_device.split(sizes), widths, strict=True)
     return Tables(*(part.view(len(rows), -1)[:, :width] for part, width in parts))
 
@@ -72,7 +72,7 @@ def build_views(storage: Storage, tables: Tables, sink_tokens: int, rows: Sequen
             for when in range(3)
         ),
     ]
-    padding = [0] * (_padded(len(rows)) - len(rows))
+    padding = [0] * (padded(len(rows)) - len(rows))
     past, length, starts, counts, first_positions, *pages = to_device(
         [column + padding for column in numbers], storage.device
     )[:, : len(rows)].unbind(0)
@@ -112,5 +112,6 @@ def rows_of(view: CacheView, first: int, end: int) -> CacheView:
     return view._replace(**{name: getattr(view, name)[first:end] for name in per_row})
 
 
-def _padded(count: int) -> int:
+def padded(count: int) -> int:
+    """The next multiple of what kernels' pointers are aligned to, in int32 numbers."""
     return -(-count // _ALIGNMENT) * _ALIGNMENT

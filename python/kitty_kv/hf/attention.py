@@ -10,6 +10,7 @@ from transformers.masking_utils import causal_mask_function, sdpa_mask, sliding_
 
 from ..cache.dense_attention import causal_mask, dense_attention
 from ..errors import UnsupportedError
+from .decode_pass import decode_next_layer, is_decoding
 from .padding import has_padding
 from .staged import staged_for
 
@@ -48,11 +49,13 @@ def kitty_attention(
         UnsupportedError: a feature that this attention does not have.
         CacheError: the mask contradicts what the cache holds, or the cache belongs to another model.
     """
-    staged = staged_for(key)
     _check_features(module, attention_mask, kwargs)
     if dropout:
         raise UnsupportedError(f"Cannot attend with dropout {dropout} in the kitty attention: call model.eval() first.")
     options = {"scaling": query.shape[-1] ** -0.5 if scaling is None else scaling, "softcap": softcap}
+    if torch.compiler.is_compiling() or is_decoding():
+        return decode_next_layer(query, key, value, **options).transpose(1, 2), None
+    staged = staged_for(key)
     if staged is None:
         out = _attend_without_cache(query, key, value, attention_mask, sliding_window, **options)
     else:

@@ -1,0 +1,167 @@
+"""Decodes batches by CUDA graphs, whose hundreds of launches cost the host as much as one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..cache.decode_tables import DecodeTables, TableShape
+from ..hf.decode_pass import CompiledLayers, DecodeCache
+from ..hf.warn_once import warn_once
+
+if TYPE_CHECKING:
+    from ..cache.storage import Storage
+    from ..hf.joined_cache import JoinedCache
+
+_EXACT_ROWS = (1, 2, 4)  # above them, batches are padded to a multiple of eight rows
+_ROWS = 8
+_MOST_GRAPHS = 32
+# The first run compiles, the second one tunes what the first has compiled.
+_WARM_UPS = 2
+
+
+class DecodeGraphs:
+    """Graphs of one model's passes over one store, made when they are first needed; see ``hf/decode_pass.py``.
+
+    On a CPU the same passes run without graphs, which is of use for tests only.
+
+    Args:
+        model: that the batches run on.
+        backend: of ``torch.compile`` for the decoder layers; None runs them as they are.
+    """
+
+    def __init__(self, model: Any, backend: str | None = "inductor") -> None:
+        self._model = model
+        self._graphs: dict[TableShape, _Graph] = {}  # by their last use
+        self._storage: Storage | None = None  # whose pools' addresses the graphs hold
+        self._version = 0
+        self._pool: Any = None
+        self._layers: CompiledLayers | None = None
+        self._backend = backend
+        self._refusal: str | None = None
+
+    def takes(self, batch: JoinedCache) -> bool:
+        """Whether a batch can be decoded so: on the model's one device, by operations that read the tables there."""
+        storages, route = batch.pages.storages, batch.pages.route
+        is_at_hand = len(storages) == 1 and storages[0].device == self._model.device and route.attends_cache
+        return is_at_hand and self._refusal is None
+
+    def feed(
+        self, batch: JoinedCache, tokens: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """Feeds each row its tokens: logits ``[B, S, V]``, which the next call overwrites.
+
+        Args:
+            batch: rows, and what is padded behind them; its pass has begun.
+            tokens, positions: ``[B, S]``, padding included.
+
+        Raises:
+            CacheOutOfMemoryError: there is no memory for the pass; nothing has changed.
+            BaseException: what the model raised; roll the batch back.
+        """
+        pages, new_tokens = batch.pages, len(tokens[0])
+        step = pages.begin_decoding(new_tokens, batch.real)
+        graph = self._graph(batch, pages.storages[0], new_tokens)
+        graph.tables.load(pages.rows, step.rows, tokens, positions)
+        logits = self._run(graph)
+        pages.end_decoding(graph.tables.view)
+        return logits
+
+    @property
+    def recorded(self) -> int:
+        """How many graphs there are."""
+        return sum(graph.recorded is not None for graph in self._graphs.values())
+
+    def forget_stale(self) -> None:
+        """Lets go of graphs whose pools have moved, and so of the memory where these were."""
+        if self._storage is not None and self._storage.version != self._version:
+            self._graphs.clear()
+            self._version = self._storage.version
+
+    def _graph(self, batch: JoinedCache, storage: Storage, new_tokens: int) -> _Graph:
+        self._storage = self._storage or storage
+        self.forget_stale()
+        pages = batch.pages
+        shape = TableShape.that_holds(new_tokens, pages.rows, padded_rows(len(pages.rows)), pages.geometry)
+        graph = self._graphs.pop(shape, None)
+        if graph is None:
+            if len(self._graphs) == _MOST_GRAPHS:
+                del self._graphs[next(iter(self._graphs))]
+            tables = DecodeTables(storage, shape, pages.geometry[0].sink_tokens)
+            graph = _Graph(tables, DecodeCache(tables, len(pages.layers), pages.route.impl))
+        self._graphs[shape] = graph
+        return graph
+
+    def _run(self, graph: _Graph) -> torch.Tensor:
+        if graph.recorded is not None:
+            graph.recorded.replay()
+            return graph.logits
+        logits = self._warm_up(graph)
+        if self._model.device.type == "cuda":
+            self._record(graph)
+        return logits
+
+    def _warm_up(self, graph: _Graph) -> torch.Tensor:
+        """Runs the pass as it is: what it writes a second time is the same."""
+        if self._backend is not None:
+            self._layers = self._layers or CompiledLayers(self._model, self._backend)
+            try:
+                with self._layers.active():
+                    return self._run_beside(graph)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                model = type(self._model).__name__
+                warn_once(f"Decode steps of {model} run without torch.compile, which failed: {_first_line(error)}")
+                self._layers = self._backend = None
+        return self._run_beside(graph)
+
+    def _run_beside(self, graph: _Graph) -> torch.Tensor:
+        if self._model.device.type != "cuda":
+            return graph.cache.run(self._model)
+        # Not on the default stream, as recording demands.
+        here, beside = torch.cuda.current_stream(), torch.cuda.Stream()
+        beside.wait_stream(here)
+        with torch.cuda.stream(beside):
+            for _ in range(_WARM_UPS):
+                logits = graph.cache.run(self._model)
+        here.wait_stream(beside)
+        return logits
+
+    def _record(self, graph: _Graph) -> None:
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        recorded = torch.cuda.CUDAGraph()
+        active = self._layers.active() if self._layers is not None else contextlib.nullcontext()
+        try:
+            # Other threads may go on using the device.
+            with active, torch.cuda.graph(recorded, pool=self._pool, capture_error_mode="thread_local"):
+                graph.logits = graph.cache.run(self._model)
+        # A model that waits for the device cannot be recorded: mixtures of experts do in this version of Transformers.
+        except RuntimeError as error:
+            self._refusal = _first_line(error)
+            self._graphs.clear()
+            model = type(self._model).__name__
+            warn_once(f"Decode steps of {model} run without CUDA graphs, which cannot hold it: {self._refusal}")
+        else:
+            graph.recorded = recorded
+
+
+class _Graph:
+    """One of them."""
+
+    def __init__(self, tables: DecodeTables, cache: DecodeCache) -> None:
+        self.tables = tables
+        self.cache = cache
+        self.recorded: torch.cuda.CUDAGraph | None = None
+        self.logits: torch.Tensor | None = None
+
+
+def padded_rows(count: int) -> int:
+    """How many rows a graph for ``count`` rows has."""
+    return next((rows for rows in _EXACT_ROWS if count <= rows), -(-count // _ROWS) * _ROWS)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0][:200]
