@@ -25,6 +25,7 @@ from ..engine.generation import Generation, Request, Result, TextCodec
 from ..engine.kv_pool import KvPool, PoolUse
 from ..engine.sampling import SamplingOptions
 from ..engine.scheduler import SchedulerOptions
+from ..engine.sequence import Sequence
 from ..errors import QueueFullError
 from ..hf.miniature import CONTEXT_LENGTH, VOCABULARY, miniature
 
@@ -165,18 +166,20 @@ class _Run:
         self._read = 0
         self._outcome: Result | BaseException | None = None
         self._ended = threading.Event()
-        self._sequence = pool.new_sequence(CONTEXT_LENGTH)
+        self._sequence: Sequence | None = pool.new_sequence(CONTEXT_LENGTH)
         request = Request(lambda: kind.prompt, kind.tokens, kind.sampling)
-        self._generation = Generation(self._sequence, _CODEC, request, self, credit)
+        self._generation: Generation | None = Generation(self._sequence, _CODEC, request, self, credit)
 
     def start(self) -> bool:
         """False when it was refused."""
+        generation = self._generation
         try:
-            self._engine.submit(self._generation)
+            self._engine.submit(generation)
         except QueueFullError:
             return False
+        # By now it may have ended.
         if self._cancel_after == 0:
-            self._engine.cancel(self._generation)
+            self._engine.cancel(generation)
         return True
 
     def result(self) -> Result:
@@ -200,6 +203,8 @@ class _Run:
     def _over(self, outcome: Result | BaseException) -> None:
         self._outcome = outcome
         self._engine.close(self._sequence)
+        # What has ended is kept for its result; its cache would be one more user of the pool in every pass.
+        self._sequence = self._generation = None
         self._slots.release()
         self._ended.set()
 
