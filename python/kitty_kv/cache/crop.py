@@ -83,7 +83,7 @@ def _crop_row(
         ids.release(side.pages[pages:])
         del side.pages[pages:]
         side.undo_pages = max(0, pages - in_blocks)
-    row.length = length
+    row.length, row.quiet_until = length, 0
     return cropped
 
 

@@ -69,6 +69,9 @@ class Row:
     keys: Side = dataclasses.field(default_factory=Side)
     values: Side = dataclasses.field(default_factory=Side)
     length: int = 0
+    # Up to this length, short passes take no page and no block that the row does not have to itself, and free none. Whatever
+    # else changes the row says 0.
+    quiet_until: int = 0
 
     def renumber(self, keys: Numbers, values: Numbers, blocks: Numbers) -> None:
         """Takes the new ids of key pages, value pages and blocks by their old ones."""
@@ -76,4 +79,6 @@ class Row:
         self.values.renumber(values, blocks)
 
     def copy(self) -> Row:
+        """A row that shares everything with this one."""
+        self.quiet_until = 0
         return Row(self.keys.copy(), self.values.copy(), self.length)

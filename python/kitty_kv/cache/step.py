@@ -116,10 +116,10 @@ def plan_step(
     """How many new pages and blocks ``counts`` tokens need; of blocks that rows share perhaps a few fewer."""
     pages, blocks = [0, 0], 0
     for row, count in zip(rows, counts, strict=True):
+        if not count or _is_quiet(row, count):
+            continue
         length = row.length + count
         for kind, (side, shape) in enumerate(zip((row.keys, row.values), geometry, strict=True)):
-            if not count:
-                continue
             pages[kind] += shape.pages(length) - len(side.pages)
             freed = set()
             if side.undo_pages:
@@ -161,10 +161,16 @@ def open_step(
     """Gives every row the pages and blocks that its new tokens need; ``geometry`` and ``page_ids`` of keys and values."""
     # All that is freed is free before anything is allocated, as ``plan_step`` counts.
     for row, count in zip(rows, step.spans.counts, strict=True):
-        if count:
+        if count and not _is_quiet(row, count):
             for side, shape in zip((row.keys, row.values), geometry, strict=True):
                 _forget_undo(side, shape, block_ids, row.length)
     for index, (row, count) in enumerate(zip(rows, step.spans.counts, strict=True)):
+        if _is_quiet(row, count):
+            at_rest = RowStep.at_rest(row)
+            start = step.spans.starts[index]
+            step.rows.append(RowStep(row.length, start, count, True, at_rest.keys, at_rest.values))
+            row.length += count
+            continue
         is_short = not count or (row.length > 0 and count <= SHORT_CALL)
         length, counts = row.length + count, []
         for kind, side, shape, ids in zip(("keys", "values"), (row.keys, row.values), geometry, page_ids, strict=True):
@@ -180,6 +186,8 @@ def open_step(
             counts.append(PageCounts(before, now, after))
         step.rows.append(RowStep(row.length, step.spans.starts[index], count, is_short, *counts))
         row.length = length
+        if count:
+            row.quiet_until = _quiet_until(row, geometry)
     step.groups = _groups(step)
 
 
@@ -190,6 +198,24 @@ def close_step(rows: list[Row], geometry: tuple[Geometry, Geometry], block_ids: 
         for (side, pages), shape in zip(sides, geometry, strict=True):
             if pages.now > pages.before:
                 side.keep_blocks(set(shape.slots_in_use(row.length, pages.now)), block_ids)
+
+
+def _is_quiet(row: Row, count: int) -> bool:
+    return 0 < count <= SHORT_CALL and row.length + count <= row.quiet_until
+
+
+def _quiet_until(row: Row, geometry: tuple[Geometry, Geometry]) -> int:
+    """Right after tokens were added: how long the row may get before it needs more than the blocks it now writes to."""
+    until = []
+    for side, shape in zip((row.keys, row.values), geometry, strict=True):
+        if side.undo_pages or row.length < shape.sink_tokens:
+            return 0
+        # Blocks are counted from the end of the sinks.
+        until.append(row.length + -(row.length - shape.sink_tokens) % BLOCK)
+        left = shape.tokens_to_packing(row.length)
+        if left is not None:
+            until.append(row.length + left - 1)
+    return min(until)
 
 
 def _forget_undo(side: Side, shape: Geometry, ids: IdAllocator, length: int) -> None:

@@ -19,6 +19,8 @@ from .prefix_cache import PrefixCache
 from .sequence import CHUNK_TOKENS, Sequence
 
 DEFAULT_PREFIX_BYTES = 256 * 2**20
+# The host needs as long for the launches of a pass as a large GPU for so many tokens of an 8B model.
+_GPU_CHUNK_TOKENS = 2048
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class KvPool:
         config: of all their caches.
         max_bytes: most bytes of all pages and blocks; None for no limit.
         prefix_bytes: most bytes that remembered beginnings of prompts refer to; 0 remembers none.
-        chunk_tokens: most tokens that one pass takes.
+        chunk_tokens: most tokens that one pass takes; None for what suits the model's device.
         impl: as in ``KittyCache``.
     """
 
@@ -55,13 +57,13 @@ class KvPool:
         *,
         max_bytes: int | None = None,
         prefix_bytes: int = DEFAULT_PREFIX_BYTES,
-        chunk_tokens: int = CHUNK_TOKENS,
+        chunk_tokens: int | None = None,
         impl: str = "auto",
     ) -> None:
         self.model = model
         self.config = config
         self.max_bytes = max_bytes
-        self._chunk_tokens = chunk_tokens
+        self._chunk_tokens = chunk_tokens or (CHUNK_TOKENS if model.device.type == "cpu" else _GPU_CHUNK_TOKENS)
         self._impl = impl
         self._geometry = geometries(config)
         self._lock = threading.Lock()
@@ -86,6 +88,7 @@ class KvPool:
 
     def close(self, sequence: Sequence) -> None:
         """Gives back what it holds; it is not to be used again."""
+        sequence.close_draft()
         sequence.drop()
         with self._lock:
             self._sequences.discard(sequence)
