@@ -24,13 +24,19 @@ class Run:
     """One generation that remembers what it hears."""
 
     def __init__(
-        self, sequence: TokenSequence, prompt: Sequence[int], tokens: int, *, credit: int = 10_000, **options: object
+        self,
+        sequence: TokenSequence,
+        prompt: Sequence[int] | Callable[[], Sequence[int]],
+        tokens: int,
+        *,
+        credit: int = 10_000,
+        **options: object,
     ) -> None:
         self.tokens = 0
         self.outcome: Result | BaseException | None = None
         self.on_each: Callable[[], None] = lambda: None
         self._ended = threading.Event()
-        request = Request(lambda: prompt, tokens, SamplingOptions(**options))
+        request = Request(prompt if callable(prompt) else lambda: prompt, tokens, SamplingOptions(**options))
         codec = TextCodec(lambda ids: "".join(f"<{token}>" for token in ids), frozenset())
         self.generation = Generation(sequence, codec, request, self, credit)
 
