@@ -1,18 +1,15 @@
-"""python -m kitty_kv.bench.latency [--model M] [--shapes 1x4096,8x4096] [--peers hf-dynamic,kitty-pro] [--json]
+"""python -m kitty_kv.bench.latency [--model M] [--parts step,budget,prefill] [--shapes 1x4096,8x4096] [--out FOLDER] [--json]
 
-Generates greedily from random prompts through stock ``generate()`` with the caches of Transformers and with ours, one after
-another in one process, and reports time to first token, milliseconds a step, tokens a second and peak memory.
+Generates greedily from random prompts with the caches of Transformers and with ours under stock generate(), and with our engine,
+one after another in one process: milliseconds a step, tokens a second within the same KV memory, time to first token, memory.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import datetime
 import json
-import pathlib
 import platform
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -21,16 +18,18 @@ from typing import Any
 
 import torch
 
-from ...command_line import UsageParser, tell_error
-from ...config import PRESETS
+from ...command_line import tell_error
 from ...errors import ConfigError, KittyKvError
 from ...hf.loading import DTYPES, load_model
 from ...hf.random_model import SHAPES, random_model
-from .measure import WARM_UP_STEPS, LatencyRow, measure
-from .peers import peers
-from .report import markdown, write_svg
+from .attempts import Clock, measured
+from .options import MODULE, parse
+from .parts import all_attempts
+from .peers import Peer, peers
+from .record import Record
+from .timed import WARM_UP_STEPS
 
-MODULE = "python -m kitty_kv.bench.latency"
+_WRONG_MODEL = ("model_not_found", "not_a_model")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,54 +37,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     is_json = "--json" in arguments
     try:
-        options = _parse(arguments)
-        rows, model = _measure_all(options)
-        if options.plot is not None:
-            write_svg(rows, options.plot, f"{options.model or 'kitty-tiny'} on {_hardware(model.device)}")
-    except ConfigError as error:
-        tell_error(error, is_json=is_json)
-        return 2
+        options = parse(arguments, __doc__.split("\n\n")[1])
+        record = _measure_all(options, shlex.join([*MODULE.split(), *arguments]))
     except (KittyKvError, OSError) as error:
         tell_error(error, is_json=is_json, code="bench_failed")
-        return 1
-    environment = {
-        "hardware": _hardware(model.device),
-        "torch": torch.__version__,
-        "transformers": version("transformers"),
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": shlex.join([*MODULE.split(), *arguments]),
-    }
-    report = (
-        f"{environment['hardware']}, torch {environment['torch']}, transformers {environment['transformers']}, "
-        f"{environment['date']}\n{environment['command']}\n\n{markdown(rows)}"
-    )
-    document = {"environment": environment, "rows": [_camel_case(dataclasses.asdict(row)) for row in rows]}
-    print(json.dumps(document | {"report": report}) if is_json else report)
+        is_usage = isinstance(error, ConfigError) or getattr(error, "code", None) in _WRONG_MODEL
+        return 2 if is_usage else 1
+    print(json.dumps(record.document() | {"report": record.report()}) if is_json else record.report())
     return 0
 
 
-def _measure_all(options: argparse.Namespace) -> tuple[list[LatencyRow], Any]:
-    compared = peers(options.preset)
-    if options.peers is not None:
-        unknown = sorted(set(options.peers) - {peer.name for peer in compared})
-        if unknown:
-            known = ", ".join(peer.name for peer in compared)
-            raise ConfigError(f"Cannot measure latency: --peers must be among {known}, got {', '.join(unknown)}.")
-        compared = [peer for peer in compared if peer.name in options.peers]
+def _measure_all(options: argparse.Namespace, command: str) -> Record:
+    clock = Clock(options.time_limit)
+    compared = _compared(options)
     model = _model(options)
-    longest = max(tokens for _, tokens in options.shapes) + options.new_tokens
-    context = model.config.get_text_config().max_position_embeddings
-    if longest > context:
+    _check_lengths(options, model.config.get_text_config().max_position_embeddings)
+    record = Record(_environment(options, model, command), options.out, options.plot)
+    for row in measured(model, all_attempts(model, compared, options, clock), clock):
+        record.add(row)
+    return record
+
+
+def _compared(options: argparse.Namespace) -> list[Peer]:
+    known = peers(options.preset)
+    if options.peers is None:
+        return known
+    unknown = sorted(set(options.peers) - {peer.name for peer in known})
+    if unknown:
+        names = ", ".join(peer.name for peer in known)
+        raise ConfigError(f"Cannot measure latency: --peers must be among {names}, got {', '.join(unknown)}.")
+    return [peer for peer in known if peer.name in options.peers]
+
+
+def _check_lengths(options: argparse.Namespace, context: int) -> None:
+    needed = {
+        "step": ("--shapes", max(tokens for _, tokens in options.shapes) + options.new_tokens),
+        "budget": ("--budget-tokens", options.budget_tokens),
+        "prefill": ("--prefill", max(tokens for _, tokens in options.prefill) + 1),
+    }
+    for part in options.parts:
+        flag, longest = needed[part]
+        if longest > context:
+            raise ConfigError(
+                f"Cannot measure latency: {flag} needs {longest} tokens a row, new ones included, the model's context has "
+                f"{context}; give fewer."
+            )
+    if "budget" in options.parts and options.budget_tokens < options.new_tokens + 2:
         raise ConfigError(
-            f"Cannot measure latency: the longest shape needs {longest} tokens with --new-tokens, the model's context "
-            f"has {context}; give shorter shapes."
+            f"Cannot measure latency: --budget-tokens {options.budget_tokens} leaves no prompt of 2 tokens beside "
+            f"--new-tokens {options.new_tokens}; give more."
         )
-    rows = []
-    for batch, tokens in options.shapes:
-        for peer in compared:
-            print(f"{batch} x {tokens} {peer.name} …", file=sys.stderr, flush=True)
-            rows.append(measure(model, peer, batch, tokens, options.new_tokens))
-    return rows, model
 
 
 def _model(options: argparse.Namespace) -> Any:
@@ -97,43 +98,24 @@ def _model(options: argparse.Namespace) -> Any:
     return random_model(options.model, DTYPES.get(options.dtype, torch.bfloat16), device)
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = UsageParser(prog=MODULE, description=__doc__.split("\n\n")[1], allow_abbrev=False)
-    parser.add_argument(
-        "--model", help=f"folder or hub id, or random weights: {', '.join(SHAPES)}; default: the bundled one"
-    )
-    parser.add_argument("--shapes", type=_shapes, default="1x256,4x256", help="batch x prompt tokens, by commas")
-    parser.add_argument("--new-tokens", type=_steps, default=24, help="tokens a row generates")
-    parser.add_argument("--preset", choices=list(PRESETS), default="kitty-pro")
-    parser.add_argument("--peers", type=lambda text: text.split(","), help="only these, by commas")
-    parser.add_argument("--dtype", choices=["auto", *DTYPES], default="auto")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--plot", type=pathlib.Path, help="write bars as SVG here")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
-    return parser.parse_args(arguments)
-
-
-def _shapes(text: str) -> list[tuple[int, int]]:
-    found = [re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,6})", part.strip()) for part in text.split(",")]
-    if not all(found):
-        raise argparse.ArgumentTypeError(f"want shapes such as 1x4096,8x4096, got {text!r}")
-    return [(int(one[1]), int(one[2])) for one in found]
-
-
-def _steps(text: str) -> int:
-    if not text.isdigit() or int(text) <= WARM_UP_STEPS:
-        raise argparse.ArgumentTypeError(f"want a whole number above {WARM_UP_STEPS}, got {text!r}")
-    return int(text)
-
-
-def _hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-
-
-def _camel_case(row: dict[str, object]) -> dict[str, object]:
-    return {re.sub(r"_(\w)", lambda found: found[1].upper(), name): value for name, value in row.items()}
+def _environment(options: argparse.Namespace, model: Any, command: str) -> dict[str, Any]:
+    device = model.device
+    is_cuda = device.type == "cuda"
+    return {
+        "hardware": torch.cuda.get_device_name(device)
+        if is_cuda
+        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "model": options.model or "kitty-tiny",
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": command,
+        "fill": options.fill,
+        "kvBudgetGib": options.kv_budget_gib,
+        "chunkTokens": options.chunk_tokens,
+        "warmUpSteps": WARM_UP_STEPS,
+    }
 
 
 if __name__ == "__main__":

@@ -1,78 +1,118 @@
-"""Times one way of generating: the first token, every further step, and memory."""
+"""Times one way of generating from random prompts, and from caches that are filled already."""
 
 from __future__ import annotations
 
 import dataclasses
-import gc
-import itertools
-import statistics
 from typing import Any
 
 import torch
 
-from ...hf.timed_generation import timed_generation
+from ...hf.cache import KittyCache
+from ...hf.cache_bytes import cache_bytes
+from ...hf.repeated_rows import repeated_rows
+from ...hf.timed_generation import TimedGeneration, timed_generation, use_attention
+from .own_pages import own_pages
 from .peers import Peer
+from .timed import Timed
+from .timed_engine import TimedEngine
 
-# The first steps compile and warm up.
-WARM_UP_STEPS = 4
+# More tokens of prompts than that at once would take more memory for activations than the caches do.
+_PASS_TOKENS = 2**18
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LatencyRow:
-    """What was measured of one peer at one shape.
+def random_prompts(model: Any, batch: int, tokens: int) -> torch.Tensor:
+    """int64 ``[B, S]`` on the CPU, the same at every call."""
+    vocabulary = model.config.get_text_config().vocab_size
+    return torch.randint(3, vocabulary, (batch, tokens), generator=torch.Generator().manual_seed(0))
+
+
+def from_prompts(
+    model: Any,
+    peer: Peer,
+    batch: int,
+    prompt_tokens: int,
+    new_tokens: int,
+    *,
+    chunk_tokens: int,
+    runs: int,
+    max_bytes: int | None = None,
+) -> list[Timed]:
+    """Generates from a prompt of its own for each row, ``runs`` times; the first run warms up.
 
     Args:
-        peer: its name.
+        model: the same for all peers.
+        peer: how.
         batch, prompt_tokens, new_tokens: the shape.
-        first_token_ms: from the call to the first token of all rows.
-        step_ms: median of the further steps.
-        tokens_per_second: of all rows in the further steps.
-        peak_bytes: most memory that torch held on the GPU, weights included; None on a CPU.
-        reason: why nothing was measured, else None.
+        chunk_tokens: most tokens of a prompt that one pass of the engine takes.
+        runs: how often.
+        max_bytes: of our caches; None for no limit.
+
+    Raises:
+        CacheOutOfMemoryError: there is no memory for so many rows.
     """
-
-    peer: str
-    batch: int
-    prompt_tokens: int
-    new_tokens: int
-    first_token_ms: float | None = None
-    step_ms: float | None = None
-    tokens_per_second: float | None = None
-    peak_bytes: int | None = None
-    reason: str | None = None
-
-
-def measure(model: Any, peer: Peer, batch: int, prompt_tokens: int, new_tokens: int) -> LatencyRow:
-    """Generates greedily from random prompts of one length; a failure becomes the row's ``reason``."""
-    shape = (peer.name, batch, prompt_tokens, new_tokens)
-    reason = peer.reason_against(model.device)
-    if reason is not None:
-        return LatencyRow(*shape, reason=reason)
-    try:
-        return _measure(model, peer, shape)
-    except (RuntimeError, ValueError, TypeError, ImportError, NotImplementedError) as error:
-        return LatencyRow(*shape, reason=f"{type(error).__name__}: {str(error).strip().splitlines()[0][:160]}")
-    finally:
-        gc.collect()
-        if model.device.type == "cuda":
-            torch.cuda.empty_cache()
+    use_attention(model, peer.attention)
+    prompts = random_prompts(model, batch, prompt_tokens)
+    if peer.kind == "engine":
+        lists = prompts.tolist()
+        with TimedEngine.started(model, peer.config, batch, chunk_tokens, max_bytes) as engine:
+            return [engine.run(engine.empty(batch), lists, new_tokens) for _ in range(runs)]
+    chunks = {} if batch * prompt_tokens <= _PASS_TOKENS else {"prefill_chunk_size": max(1, _PASS_TOKENS // batch)}
+    prompts = prompts.to(model.device)
+    return [
+        _timed(timed_generation(model, prompts, new_tokens, **chunks, **peer.arguments(model, max_bytes)))
+        for _ in range(runs)
+    ]
 
 
-def _measure(model: Any, peer: Peer, shape: tuple[str, int, int, int]) -> LatencyRow:
-    _, batch, prompt_tokens, new_tokens = shape
-    device = model.device
-    generator = torch.Generator().manual_seed(0)
-    prompts = torch.randint(3, model.config.vocab_size, (batch, prompt_tokens), generator=generator).to(device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    # A shorter run first: what is compiled or tuned must not count as the first token.
-    for count in (WARM_UP_STEPS, new_tokens):
-        times = timed_generation(model, prompts, count, peer.attention, **peer.arguments(model))
-    step = statistics.median(later - earlier for earlier, later in itertools.pairwise(times))
-    return LatencyRow(
-        *shape,
-        first_token_ms=times[0] * 1e3,
-        step_ms=step * 1e3,
-        tokens_per_second=batch / step,
-        peak_bytes=torch.cuda.max_memory_allocated() if device.type == "cuda" else None,
-    )
+def from_repeated_rows(
+    model: Any,
+    peer: Peer,
+    batch: int,
+    prompt_tokens: int,
+    new_tokens: int,
+    *,
+    is_compiled: bool,
+    max_bytes: int | None = None,
+) -> Timed:
+    """Feeds all but the last token of one prompt, copies that row's cache to ``batch`` rows of memory of their own, and goes on
+    from another last token in each.
+
+    Args:
+        model, peer, batch, prompt_tokens, new_tokens, max_bytes: as in ``from_prompts``.
+        is_compiled: whether a peer that compiles does so.
+
+    Raises:
+        CacheOutOfMemoryError: there is no memory for so many rows.
+    """
+    use_attention(model, peer.attention)
+    prompt = random_prompts(model, 1, prompt_tokens)
+    last = random_prompts(model, batch, 1)
+    if peer.kind == "engine":
+        with TimedEngine.started(model, peer.config, batch, prompt_tokens, max_bytes) as engine:
+            sequences = engine.repeated(prompt[0, :-1].tolist(), batch)
+            timed = engine.run(sequences, last.tolist(), new_tokens)
+    else:
+        known = prompt[:, :-1].to(model.device)
+        cache = _filled(model, peer, known, batch, prompt_tokens + new_tokens, max_bytes)
+        prompts = torch.cat([prompt[:, :-1].expand(batch, -1), last], dim=1).to(model.device)
+        arguments = {"past_key_values": cache, "disable_compile": not (peer.is_compiled and is_compiled)}
+        timed = _timed(timed_generation(model, prompts, new_tokens, **arguments))
+    return dataclasses.replace(timed, first_token_s=None)
+
+
+def _filled(model: Any, peer: Peer, prompt: torch.Tensor, batch: int, max_tokens: int, max_bytes: int | None) -> Any:
+    if peer.kind != "kitty":
+        config = peer.cache_config(model) if peer.kind == "quantized" else {}
+        return repeated_rows(model, peer.kind, config, prompt, batch, max_tokens)
+    cache = KittyCache.for_model(model, config=peer.config, max_bytes=max_bytes)
+    with torch.inference_mode():
+        model(input_ids=prompt, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache.batch_repeat_interleave(batch)
+        own_pages(cache.pages)
+    return cache
+
+
+def _timed(generation: TimedGeneration) -> Timed:
+    cache, allocated = generation.cache, cache_bytes(generation.cache)
+    used = cache.pages.store.bytes_in_use if isinstance(cache, KittyCache) else allocated
+    return Timed.of([generation.times], allocated, used)

@@ -1,18 +1,17 @@
-"""The ways of generating that are compared: caches of stock Transformers, and ours under stock ``generate()``."""
+"""The ways of generating that are compared: caches of stock Transformers, ours under stock ``generate()``, and our engine."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from ...config import PRESETS
+from ...config import PRESETS, KittyConfig
 from ...hf.cache import KittyCache
 
-Arguments = Callable[[Any], dict[str, Any]]  # of generate(), for a model
+Kind = Literal["dynamic", "static", "quantized", "kitty", "engine"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,17 +20,26 @@ class Peer:
 
     Args:
         name: as reports call it.
-        attention: ``attn_implementation`` to run the model with.
-        arguments: of ``generate()``.
+        kind: a cache of Transformers or ours under ``generate()``, or our engine.
+        config: of ``kitty`` and ``engine``.
+        backend: of ``quantized``.
+        is_compiled: whether ``generate()`` compiles its decode step, where the cache is static.
         missing: packages without which it cannot run, by import name.
         needs_cuda: whether it runs on a GPU only.
     """
 
     name: str
-    attention: str
-    arguments: Arguments
+    kind: Kind
+    config: KittyConfig | None = None
+    backend: str | None = None
+    is_compiled: bool = False
     missing: tuple[str, ...] = ()
     needs_cuda: bool = False
+
+    @property
+    def attention(self) -> str:
+        """``attn_implementation`` to run the model with."""
+        return "sdpa" if self.config is None else "kitty"
 
     def reason_against(self, device: torch.device) -> str | None:
         """Why it cannot run here, or None."""
@@ -40,41 +48,34 @@ class Peer:
             return f"{' and '.join(absent)} not installed"
         return "needs a CUDA GPU" if self.needs_cuda and device.type != "cuda" else None
 
+    def cache_config(self, model: Any) -> dict[str, Any]:
+        """Of ``quantized``, for ``QuantizedCacheConfig``."""
+        sizes = {"nbits": 2, "q_group_size": 64, "residual_length": 128}
+        axes = {"axis_key": 1, "axis_value": 1} if self.backend == "HQQ" else {}
+        return {"backend": self.backend, **sizes, **axes, "device": str(model.device), "compute_dtype": model.dtype}
+
+    def arguments(self, model: Any, max_bytes: int | None = None) -> dict[str, Any]:
+        """Of ``generate()``, where it makes the cache; ours keeps to ``max_bytes``."""
+        if self.kind == "static":
+            # generate() compiles its decode step where the cache is static and the device is a GPU, unless told not to.
+            return {"cache_implementation": "static", "disable_compile": not self.is_compiled}
+        if self.kind == "quantized":
+            return {"cache_implementation": "quantized", "cache_config": self.cache_config(model)}
+        if self.kind == "kitty":
+            return {"past_key_values": KittyCache.for_model(model, config=self.config, max_bytes=max_bytes)}
+        return {}
+
 
 def peers(preset: str) -> list[Peer]:
     """All that are compared, ours last: with pages of 16 bits, and with ``preset``."""
+    presets = dict.fromkeys(("fp16", preset))
+    quanto = "optimum.quanto" if importlib.util.find_spec("optimum") is not None else "optimum"
     return [
-        Peer("hf-dynamic", "sdpa", lambda model: {}),
-        Peer("hf-static", "sdpa", _static(is_compiled=False)),
-        Peer("hf-static-compiled", "sdpa", _static(is_compiled=True), needs_cuda=True),
-        Peer("hf-quanto-2", "sdpa", _quantized("quanto", 2), ("optimum.quanto",) if _has("optimum") else ("optimum",)),
-        Peer("hf-hqq-2", "sdpa", _quantized("HQQ", 2), ("hqq",)),
-        *(Peer(f"kitty {name}", "kitty", _kitty(name)) for name in dict.fromkeys(("fp16", preset))),
+        Peer("hf-dynamic", "dynamic"),
+        Peer("hf-static", "static"),
+        Peer("hf-static-compiled", "static", is_compiled=True, needs_cuda=True),
+        Peer("hf-quanto-2", "quantized", backend="quanto", missing=(quanto,)),
+        Peer("hf-hqq-2", "quantized", backend="HQQ", missing=("hqq",)),
+        *(Peer(f"kitty {name}", "kitty", PRESETS[name]) for name in presets),
+        *(Peer(f"engine {name}", "engine", PRESETS[name]) for name in presets),
     ]
-
-
-def _has(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
-
-
-def _static(*, is_compiled: bool) -> Arguments:
-    def arguments(model: Any) -> dict[str, Any]:
-        # generate() compiles its decode step where the cache is static and the device is a GPU, unless told not to.
-        return {"cache_implementation": "static", "disable_compile": not is_compiled}
-
-    return arguments
-
-
-def _quantized(backend: str, bits: int) -> Arguments:
-    def arguments(model: Any) -> dict[str, Any]:
-        config = {"backend": backend, "nbits": bits, "q_group_size": 64, "residual_length": 128}
-        return {"cache_implementation": "quantized", "cache_config": config | {"device": str(model.device)}}
-
-    return arguments
-
-
-def _kitty(preset: str) -> Arguments:
-    def arguments(model: Any) -> dict[str, Any]:
-        return {"past_key_values": KittyCache.for_model(model, config=PRESETS[preset])}
-
-    return arguments
