@@ -1,4 +1,4 @@
-"""Installs packages into the overlay; runs inside the image, as its root, with nothing but the standard library.
+"""Installs packages into the folder that becomes the overlay; runs inside the image, as its root, with nothing but the standard library.
 
 ``python3 /mnt/provision.py`` reads ``/mnt/plan.json`` (written by src/apptainer/provision-plan.ts), installs into a virtual
 environment at ``/opt/kitty/env``, and leaves ``/tmp/result.json``: ``{"python": str, "packages": {name: version}}``.
@@ -41,6 +41,10 @@ def main() -> None:
     if plan["sources"]:
         _step(f"install {', '.join(plan['sources'])} and what they need")
         _run([*pip, "--no-build-isolation", *map(_writable_copy, plan["sources"])], environment)
+    _step("compile to bytecode")
+    # What cannot be compiled (tests of another Python's syntax) is no failure: pip ignores it as well.
+    command = [PYTHON, "-I", "-m", "compileall", "-q", "-j", "0", str(ENVIRONMENT / "lib")]
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
     _step(f"import {', '.join(plan['imports']) or 'nothing'}")
     _run([PYTHON, "-I", "-c", "".join(f"import {name}\n" for name in plan["imports"])], {})
     result = subprocess.run([PYTHON, "-I", "-c", VERSIONS], check=True, capture_output=True, text=True)
@@ -56,7 +60,7 @@ def _end_with_host() -> None:
 
 
 def _pip_install(plan: dict) -> list[str]:
-    flags = ["--no-input", "--no-cache-dir", "--disable-pip-version-check", "--progress-bar", "off"]
+    flags = ["--no-input", "--no-cache-dir", "--disable-pip-version-check", "--progress-bar", "off", "--no-compile"]
     if plan["isOffline"]:
         flags += ["--no-index", "--find-links", WHEELS]
     if plan["hasConstraints"]:

@@ -20,6 +20,12 @@ export { provisionOverlay, type ProvisionOverlayOptions } from "./apptainer/prov
 export { sealOverlay } from "./apptainer/seal-overlay.js";
 export { verifyOverlay, type VerifyOverlayOptions } from "./apptainer/verify-overlay.js";
 export { overlayStatus, type OverlayStatus } from "./apptainer/overlay-status.js";
+export { listInstances, type Instance, type InstanceState } from "./apptainer/list-instances.js";
+export { readInstanceLog, type ReadLogOptions } from "./apptainer/instance-log.js";
+export { stopInstances } from "./apptainer/stop-instances.js";
+export type { InstanceRecord } from "./apptainer/instance-record.js";
+export type { InstanceSettings } from "./apptainer/instance-settings.js";
+export { startInstances, type StartInstancesOptions } from "./runner/start-instances.js";
 export type { OverlayManifest } from "./apptainer/overlay-manifest.js";
 export {
   CancelledError,

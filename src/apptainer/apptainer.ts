@@ -11,6 +11,8 @@ export interface RunOptions {
   onLine?: ((line: string) => void) | undefined;
   /** Leaves stdin open, so that what runs in the container can notice when this process dies. */
   keepsStdinOpen?: boolean;
+  /** What Apptainer itself sees. @default this process's, by the allow-list */
+  environment?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Calls to Apptainer and to the file-system programs it builds on take these. */
@@ -31,7 +33,7 @@ export async function runApptainer(
   args: readonly string[],
   { program, ...options }: RunOptions & Pick<ApptainerOptions, "program">,
 ): Promise<string> {
-  const file = program ?? defaultProgram();
+  const file = apptainerProgram(program);
   return runTool(
     { file, args },
     {
@@ -58,6 +60,12 @@ export async function runHelper(
   return runTool({ file, args }, { ...options, okExitCodes, missing, failureCode: "program_failed" });
 }
 
+/** The `apptainer` program: what is given, else KITTY_KV_APPTAINER, else the one on PATH. */
+export function apptainerProgram(given: string | undefined): string {
+  const { KITTY_KV_APPTAINER: named } = process.env;
+  return given ?? (named === undefined || named === "" ? "apptainer" : named);
+}
+
 interface ToolOptions extends RunOptions {
   missing: { code: string; remedy: string };
   failureCode: string;
@@ -66,7 +74,8 @@ interface ToolOptions extends RunOptions {
 
 async function runTool({ file, args }: Pick<Command, "file" | "args">, options: ToolOptions): Promise<string> {
   const { purpose, signal, cwd, onLine, missing, failureCode, okExitCodes = [0], keepsStdinOpen = false } = options;
-  const command = { file, args, env: apptainerEnvironment(process.env), ...(cwd === undefined ? {} : { cwd }) };
+  const env = options.environment ?? apptainerEnvironment(process.env);
+  const command = { file, args, env, ...(cwd === undefined ? {} : { cwd }) };
   const lines = { onStdoutLine: onLine, onStderrLine: onLine };
   const {
     exitCode,
@@ -92,11 +101,6 @@ async function runTool({ file, args }: Pick<Command, "file" | "args">, options: 
     code: failureCode,
     details: { program: file, arguments: args, exitCode, signal: killedBy, stderrTail },
   });
-}
-
-function defaultProgram(): string {
-  const { KITTY_KV_APPTAINER: program } = process.env;
-  return program === undefined || program === "" ? "apptainer" : program;
 }
 
 /** The line that says why: Apptainer writes INFO and WARNING lines around its FATAL one. */

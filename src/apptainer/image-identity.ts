@@ -9,9 +9,14 @@ export interface ImageIdentity {
 
 /**
  * What an image is, whatever it is called.
+ * @param hash how the file's hash is found out
  * @throws NotFoundError `image_not_found`; CancelledError
  */
-export async function imageIdentity(image: string, signal?: AbortSignal): Promise<ImageIdentity> {
+export async function imageIdentity(
+  image: string,
+  signal?: AbortSignal,
+  hash: typeof hashFile = hashFile,
+): Promise<ImageIdentity> {
   const file = await stat(image).catch((cause: unknown) => {
     if ((cause as NodeJS.ErrnoException).code !== "ENOENT") throw cause;
     throw new NotFoundError(
@@ -19,5 +24,5 @@ export async function imageIdentity(image: string, signal?: AbortSignal): Promis
       { code: "image_not_found", details: { image }, cause },
     );
   });
-  return { sha256: await hashFile(image, signal), sizeBytes: file.size };
+  return { sha256: await hash(image, signal), sizeBytes: file.size };
 }

@@ -3,7 +3,7 @@ import { mkdir, open, readFile, readdir, rename, rm, stat } from "node:fs/promis
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { KittyError } from "../errors.js";
-import { isRunning, ownIdentity } from "./process-identity.js";
+import { isRunning, ownIdentity, processIdentitySchema, type ProcessIdentity } from "./process-identity.js";
 
 // Of the file server's clock, which wrote both times that are compared.
 const SILENCE_MS = 300_000;
@@ -13,11 +13,7 @@ const entrySchema = z.object({
   kind: z.enum(["writer", "reader"]),
   purpose: z.string(),
   since: z.string(),
-  host: z.string(),
-  bootId: z.string(),
-  pidNamespace: z.string(),
-  pid: z.number().int().positive(),
-  startTime: z.string(),
+  ...processIdentitySchema.shape,
 });
 
 export type LeaseKind = "writer" | "reader";
@@ -34,9 +30,17 @@ export function leaseFolder(overlay: string): string {
   return `${overlay}.lease`;
 }
 
-/** Makes an entry of this process known to all others, whole or not at all. */
-export async function publishEntry(overlay: string, kind: LeaseKind, purpose: string): Promise<LeaseEntry> {
-  const holder = { kind, purpose, since: new Date().toISOString(), ...ownIdentity() };
+/**
+ * Makes an entry known to all others, whole or not at all.
+ * @param identity the process whose life is the lease's
+ */
+export async function publishEntry(
+  overlay: string,
+  kind: LeaseKind,
+  purpose: string,
+  identity: ProcessIdentity = ownIdentity(),
+): Promise<LeaseEntry> {
+  const holder = { kind, purpose, since: new Date().toISOString(), ...identity };
   const folder = leaseFolder(overlay);
   const name = `${kind}-${randomUUID()}.json`;
   const path = join(folder, name);

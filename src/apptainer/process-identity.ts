@@ -1,22 +1,33 @@
 import { readFileSync, readlinkSync } from "node:fs";
 import { hostname } from "node:os";
+import { z } from "zod";
 
 /** What tells one process from every other, on this machine and on those that share its file system. */
-export interface ProcessIdentity {
-  host: string;
+export const processIdentitySchema = z.object({
+  host: z.string(),
   /** Of this start of the kernel; with the PID namespace it says where `pid` means something. */
-  bootId: string;
-  pidNamespace: string;
-  pid: number;
+  bootId: z.string(),
+  pidNamespace: z.string(),
+  pid: z.number().int().positive(),
   /** Clock ticks from boot to the process's start: a number that was given again has another. */
-  startTime: string;
-}
+  startTime: z.string(),
+});
+export type ProcessIdentity = z.output<typeof processIdentitySchema>;
 
 /** Who this process is. */
 export function ownIdentity(): ProcessIdentity {
-  const startTime = readStartTime(process.pid);
-  if (startTime === undefined) throw new Error("Cannot tell this process from others: /proc/self/stat is not readable");
-  return { host: hostname(), ...ownPlace(), pid: process.pid, startTime };
+  const identity = identityOf(process.pid);
+  if (identity === undefined) throw new Error("Cannot tell this process from others: /proc/self/stat is not readable");
+  return identity;
+}
+
+/**
+ * Who a process of this machine is.
+ * @returns undefined when it is gone
+ */
+export function identityOf(pid: number): ProcessIdentity | undefined {
+  const startTime = readStartTime(pid);
+  return startTime === undefined ? undefined : { host: hostname(), ...ownPlace(), pid, startTime };
 }
 
 /**

@@ -25,8 +25,8 @@ export interface ProvisionOverlayOptions extends ApptainerOptions {
 }
 
 /**
- * Installs packages into an overlay, inside the image. It works on a copy that replaces the overlay in one step once
- * everything is installed and checked, so a failure, a signal or a kill leaves the old overlay as it was.
+ * Installs packages, inside the image, into a new overlay that replaces the old one in one step once everything is
+ * installed and checked, so a failure, a signal or a kill leaves the old one as it was.
  * @throws UnsupportedError `overlay_sealed`; OverlayInUseError; KittyError `provision_failed`, `overlay_full`; CancelledError
  */
 export async function provisionOverlay(path: string, options: ProvisionOverlayOptions): Promise<OverlayManifest> {
@@ -41,14 +41,17 @@ export async function provisionOverlay(path: string, options: ProvisionOverlayOp
   const signal = AbortSignal.any([lease.lost, ...(options.signal === undefined ? [] : [options.signal])]);
   const manifest = await readManifest(overlay);
   if (manifest.state === "sealed") throw isSealed(overlay);
+  const { createdAt, sizeBytes } = manifest;
   const identity = await imageIdentity(image, signal);
   await removeLeftovers(overlay, "provisioning");
   const folder = `${overlay}.provisioning-${randomUUID()}`;
   try {
     const copy = join(folder, "overlay.img");
-    const result = await installInto(copy, { ...options, overlay, image, wheels, folder, purpose, signal });
+    const result = await installInto(copy, {
+      ...options,
+      ...{ overlay, image, wheels, folder, sizeBytes, purpose, signal },
+    });
     await replaceDurably(copy, overlay, signal);
-    const { createdAt, sizeBytes } = manifest;
     const provisionedAt = new Date().toISOString();
     const provisioned = { version: 1, state: "provisioned", createdAt, sizeBytes, provisionedAt } as const;
     const next = { ...provisioned, image: identity, ...result };
@@ -62,44 +65,66 @@ export async function provisionOverlay(path: string, options: ProvisionOverlayOp
 interface InstallContext extends ProvisionOverlayOptions {
   overlay: string;
   folder: string;
+  sizeBytes: number;
   purpose: string;
   signal: AbortSignal;
 }
 
+/**
+ * Packages are installed into a folder, which becomes the overlay as a whole: one program writes an image in seconds,
+ * where tens of thousands of files through fuse2fs take minutes.
+ */
 async function installInto(copy: string, context: InstallContext): Promise<z.output<typeof resultSchema>> {
-  const { overlay, folder, purpose, signal, packageFolder, wheels, onProgress: onLine } = context;
-  const [input, scratch] = [join(folder, "input"), join(folder, "tmp")];
+  const { overlay, folder, purpose, signal, packageFolder, wheels, sizeBytes, onProgress: onLine } = context;
+  const [input, scratch, content] = [join(folder, "input"), join(folder, "tmp"), join(folder, "content")];
   await Promise.all([input, scratch].map((path) => mkdir(path, { recursive: true, mode: 0o700 })));
-  onLine?.("Provision: copy the overlay");
-  const helper = { purpose, signal, onLine };
-  await runHelper("cp", ["--sparse=always", "--reflink=auto", "--", overlay, copy], {
-    ...helper,
-    debianPackage: "coreutils",
-  });
-  // A seal that was interrupted leaves the overlay read-only.
-  await chmod(copy, 0o600);
+  const installed = await makeContentFolders(content);
   const script = join(packageFolder, "apptainer", "provision.py");
   await writePlan(input, script, context.plan ?? ownPlan(packageFolder), wheels !== undefined);
-  const binds = [`${scratch}:/tmp`, `${input}:/mnt:ro`, ...(wheels === undefined ? [] : [`${wheels}:/media:ro`])];
+  const binds = [`${scratch}:/tmp`, `${input}:/mnt:ro`, `${installed}:/opt/kitty`];
+  if (wheels !== undefined) binds.push(`${wheels}:/media:ro`);
   const args = [
     ...["exec", "--containall", "--cleanenv", "--no-home", ...(process.getuid?.() === 0 ? [] : ["--fakeroot"])],
     ...binds.flatMap((bind) => ["--bind", bind]),
-    ...["--pwd", "/", "--overlay", copy, context.image, "python3", "-I", "/mnt/provision.py"],
+    ...["--pwd", "/", context.image, "python3", "-I", "/mnt/provision.py"],
   ];
+  const helper = { purpose, signal, onLine };
   try {
     await runApptainer(args, { ...helper, program: context.program, keepsStdinOpen: true });
+    onLine?.("Provision: write the overlay");
+    await makeFile(copy, sizeBytes);
+    const flags = ["-q", "-F", "-t", "ext3", "-d", content];
+    await runHelper("mke2fs", [...flags, "--", copy], { ...helper, debianPackage: "e2fsprogs" });
   } catch (error) {
     throw explain(error, overlay);
   }
-  // FUSE programs are killed when they take long to unmount; 1 means that something was repaired.
-  await runHelper("e2fsck", ["-f", "-p", copy], { ...helper, okExitCodes: [0, 1], debianPackage: "e2fsprogs" });
   return resultSchema.parse(JSON.parse(await readFile(join(scratch, "result.json"), "utf8")));
 }
 
+/** The form Apptainer gives an overlay's inside. @returns what the container writes as /opt/kitty */
+async function makeContentFolders(content: string): Promise<string> {
+  const installed = join(content, "upper", "opt", "kitty");
+  await mkdir(installed, { recursive: true });
+  await mkdir(join(content, "work"));
+  // As every container's user has to see them, whatever this process's umask is.
+  for (const path of [content, join(content, "upper"), join(content, "upper", "opt"), installed])
+    await chmod(path, 0o755);
+  return installed;
+}
+
+async function makeFile(path: string, sizeBytes: number): Promise<void> {
+  const file = await open(path, "wx", 0o644);
+  try {
+    await file.truncate(sizeBytes);
+  } finally {
+    await file.close();
+  }
+}
+
 function explain(error: unknown, overlay: string): unknown {
-  if (!(error instanceof KittyError) || error.code !== "apptainer_failed") return error;
+  if (!(error instanceof KittyError) || !["apptainer_failed", "program_failed"].includes(error.code)) return error;
   const stderrTail = z.array(z.string()).parse(error.details["stderrTail"]);
-  if (stderrTail.some((line) => /No space left on device|Errno 28\b/.test(line))) {
+  if (stderrTail.some((line) => /No space left on device|Errno 28\b|Could not allocate (block|inode)/.test(line))) {
     return new KittyError(
       `Cannot provision overlay ${JSON.stringify(overlay)}: it, or the disk below it, is full; create a larger one (--size-mib) or free disk space`,
       { code: "overlay_full", details: error.details, cause: error },

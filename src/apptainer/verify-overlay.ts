@@ -1,7 +1,9 @@
 import { KittyError, UnsupportedError } from "../errors.js";
 import type { ApptainerOptions } from "./apptainer.js";
 import { checkedPath } from "./checked-path.js";
-import { imageIdentity } from "./image-identity.js";
+import { hashFile } from "./hash-file.js";
+import { imageIdentity, type ImageIdentity } from "./image-identity.js";
+import { knownHash } from "./known-hash.js";
 import { acquireOverlayLease } from "./overlay-lease.js";
 import { readManifest, type SealedManifest } from "./overlay-manifest.js";
 import { checkHash } from "./seal-overlay.js";
@@ -9,6 +11,8 @@ import { checkHash } from "./seal-overlay.js";
 export interface VerifyOverlayOptions extends Pick<ApptainerOptions, "signal"> {
   /** The image it is to be used with; without one only the overlay itself is checked. */
   image?: string | undefined;
+  /** Takes a file that did not change since it was last hashed for what it was then. @default false */
+  trustsUnchanged?: boolean | undefined;
 }
 
 /**
@@ -17,7 +21,7 @@ export interface VerifyOverlayOptions extends Pick<ApptainerOptions, "signal"> {
  */
 export async function verifyOverlay(
   path: string,
-  { image: imagePath, signal }: VerifyOverlayOptions = {},
+  { image: imagePath, signal, trustsUnchanged = false }: VerifyOverlayOptions = {},
 ): Promise<SealedManifest> {
   const overlay = checkedPath(path, "an overlay");
   await readManifest(overlay);
@@ -34,18 +38,15 @@ export async function verifyOverlay(
       { code: "overlay_not_sealed", details: { overlay, state: manifest.state } },
     );
   }
-  await checkHash(overlay, manifest, stop);
-  if (imagePath !== undefined) await checkImage(overlay, manifest, checkedPath(imagePath, "an image"), stop);
+  const hash = trustsUnchanged ? knownHash : hashFile;
+  await checkHash(overlay, manifest, stop, hash);
+  if (imagePath === undefined) return manifest;
+  const image = checkedPath(imagePath, "an image");
+  checkImage(overlay, manifest, image, await imageIdentity(image, stop, hash));
   return manifest;
 }
 
-async function checkImage(
-  overlay: string,
-  manifest: SealedManifest,
-  image: string,
-  signal: AbortSignal,
-): Promise<void> {
-  const { sha256 } = await imageIdentity(image, signal);
+function checkImage(overlay: string, manifest: SealedManifest, image: string, { sha256 }: ImageIdentity): void {
   if (sha256 === manifest.image.sha256) return;
   throw new KittyError(
     `Cannot use overlay ${JSON.stringify(overlay)} with image ${JSON.stringify(image)}: it was provisioned for the image with SHA-256 ${manifest.image.sha256} and this one has ${sha256}; provision an overlay for this image`,

@@ -4,6 +4,7 @@ import { chatCommand } from "./chat-command.js";
 import { doctorCommand } from "./doctor-command.js";
 import { generateCommand } from "./generate-command.js";
 import { imageCommand } from "./image-command.js";
+import { instanceCommand } from "./instance-command.js";
 import type { Output } from "./output.js";
 import { overlayCommand } from "./overlay-command.js";
 import { packageVersion } from "./package-version.js";
@@ -27,6 +28,7 @@ const COMMANDS = [
   chatCommand,
   imageCommand,
   overlayCommand,
+  instanceCommand,
   simulateCommand,
   benchCommand,
   doctorCommand,

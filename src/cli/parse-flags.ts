@@ -37,6 +37,10 @@ export function parseTemperature(flag: string): Parse {
   return parser(flag, "a number >= 0", (value) => value >= 0);
 }
 
+export function parseAmount(flag: string): Parse {
+  return parser(flag, "a number > 0", (value) => value > 0);
+}
+
 export function parseProbability(flag: string): Parse {
   return parser(flag, "a number > 0 and <= 1", (value) => value > 0 && value <= 1);
 }

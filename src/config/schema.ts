@@ -29,10 +29,25 @@ const workerSchema = z.strictObject({
   python: z.string().min(1).nullable().default(null),
   device: z.string().min(1).default("auto"),
   dtype: z.enum(["auto", "float32", "bfloat16", "float16"]).default("auto"),
+  /** Most memory of the keys and values of all sessions of one model and cache configuration; null is no limit. */
+  kvMemoryMiB: z.number().int().positive().nullable().default(null),
   heartbeatIntervalMs: durationMs.default(5000),
   heartbeatTimeoutMs: durationMs.default(30_000),
   stepTimeoutMs: durationMs.default(600_000),
   startTimeoutMs: durationMs.default(120_000),
+});
+
+/** What `runner: apptainer` and `instance start` run on. */
+const apptainerSchema = z.strictObject({
+  image: z.string().min(1).nullable().default(null),
+  overlay: z.string().min(1).nullable().default(null),
+  modelFolders: z.array(z.string().min(1)).default([]),
+  nvidia: z.boolean().default(false),
+  /** One entry an instance, in turn: the GPUs that are its share. */
+  gpus: z.array(z.string().min(1)).default([]),
+  network: z.enum(["none", "host"]).default("none"),
+  memoryMiB: z.number().int().positive().nullable().default(null),
+  cpus: z.number().positive().nullable().default(null),
 });
 
 const serverSchema = z.strictObject({
@@ -46,6 +61,7 @@ export const configSchema = z.strictObject({
   cache: cacheSchema.prefault({}).transform((cache) => ({ preset: "kitty-pro" as const, ...cache })),
   runner: z.enum(["local", "apptainer", "slurm"]).default("local"),
   worker: workerSchema.prefault({}),
+  apptainer: apptainerSchema.prefault({}),
   server: serverSchema.prefault({}),
 });
 

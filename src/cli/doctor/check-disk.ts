@@ -1,6 +1,6 @@
 import { statfs } from "node:fs/promises";
-import { homedir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
+import { stateFolder } from "../../util/state-folder.js";
 import { failed, info, ok, type Check } from "./check.js";
 
 const NEEDED_BYTES = 2 ** 30;
@@ -25,15 +25,14 @@ const KINDS: Readonly<Record<number, string>> = {
 
 /** Where the package stands and where its state goes. */
 export async function checkDisk(root: string): Promise<Check[]> {
-  const { KITTY_KV_HOME } = process.env;
-  const home = KITTY_KV_HOME === undefined || KITTY_KV_HOME === "" ? join(homedir(), ".kitty-kv") : KITTY_KV_HOME;
+  const home = stateFolder();
   const [rootDisk, homeDisk] = await Promise.all([describeDisk(root), describeDisk(home)]);
   const space = `${toGiB(rootDisk.freeBytes)} GiB free on ${rootDisk.kind}, ${root}`;
   return [
     rootDisk.freeBytes >= NEEDED_BYTES
       ? ok("disk", space)
       : failed("disk", space, `free some: at least ${toGiB(NEEDED_BYTES)} GiB are needed`),
-    info("state", `${toGiB(homeDisk.freeBytes)} GiB free on ${homeDisk.kind}, ${home}; not used yet`),
+    info("state", `${toGiB(homeDisk.freeBytes)} GiB free on ${homeDisk.kind}, ${home}`),
   ];
 }
 
