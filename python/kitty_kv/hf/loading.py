@@ -50,7 +50,7 @@ def load_model(path: str | None = None, *, dtype: str = "auto", device: str = "a
         KittyKvError: code ``model_not_found`` or ``not_a_model``.
         ConfigError: ``dtype`` or ``device`` is unknown.
     """
-    target = _device(device)
+    target = choose_device(device)
     if dtype != "auto" and dtype not in DTYPES:
         raise ConfigError(f"Cannot load the model: dtype must be auto, {', '.join(DTYPES)}, got {dtype!r}.")
     folder = str(MODEL_PATH if path is None else path)
@@ -73,7 +73,12 @@ def load_model(path: str | None = None, *, dtype: str = "auto", device: str = "a
     )
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
+    """A torch device by its name, or the first GPU if there is one for ``auto``.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

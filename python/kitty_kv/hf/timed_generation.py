@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from typing import Any, NamedTuple
 
@@ -64,7 +65,9 @@ def use_attention(model: PreTrainedModel, name: str) -> None:
 def forget_generation(model: PreTrainedModel) -> None:
     """Gives back what generations left behind: static caches, compiled graphs and their memory."""
     model.__dict__.pop("_cache", None)
-    if model.__dict__.pop("_compiled_call", None) is not None:
+    model.__dict__.pop("_compiled_call", None)
+    # Whoever compiles next shall not find torch's limit on versions of one function used up; importing it takes seconds.
+    if "torch._dynamo" in sys.modules:
         torch._dynamo.reset()
     gc.collect()
     if model.device.type == "cuda":

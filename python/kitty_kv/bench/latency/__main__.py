@@ -7,29 +7,20 @@ one after another in one process: milliseconds a step, tokens a second within th
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import platform
 import shlex
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
-from typing import Any
-
-import torch
 
 from ...command_line import tell_error
 from ...errors import ConfigError, KittyKvError
-from ...hf.loading import DTYPES, load_model
-from ...hf.random_model import SHAPES, random_model
 from .attempts import Clock, measured
 from .options import MODULE, parse
 from .parts import all_attempts
 from .peers import Peer, peers
 from .record import Record
+from .subject import describe, load_subject
 from .timed import WARM_UP_STEPS
-
-_WRONG_MODEL = ("model_not_found", "not_a_model")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,8 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         record = _measure_all(options, shlex.join([*MODULE.split(), *arguments]))
     except (KittyKvError, OSError) as error:
         tell_error(error, is_json=is_json, code="bench_failed")
-        is_usage = isinstance(error, ConfigError) or getattr(error, "code", None) in _WRONG_MODEL
-        return 2 if is_usage else 1
+        return 2 if isinstance(error, ConfigError) else 1
     print(json.dumps(record.document() | {"report": record.report()}) if is_json else record.report())
     return 0
 
@@ -50,9 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _measure_all(options: argparse.Namespace, command: str) -> Record:
     clock = Clock(options.time_limit)
     compared = _compared(options)
-    model = _model(options)
+    model = load_subject(options.model, options.dtype, options.device)
     _check_lengths(options, model.config.get_text_config().max_position_embeddings)
-    record = Record(_environment(options, model, command), options.out, options.plot)
+    environment = describe(model, options.model, command) | {
+        "fill": options.fill,
+        "kvBudgetGib": options.kv_budget_gib,
+        "chunkTokens": options.chunk_tokens,
+        "warmUpSteps": WARM_UP_STEPS,
+    }
+    record = Record(environment, options.out, options.plot)
     for row in measured(model, all_attempts(model, compared, options, clock), clock):
         record.add(row)
     return record
@@ -87,35 +83,6 @@ def _check_lengths(options: argparse.Namespace, context: int) -> None:
             f"Cannot measure latency: --budget-tokens {options.budget_tokens} leaves no prompt of 2 tokens beside "
             f"--new-tokens {options.new_tokens}; give more."
         )
-
-
-def _model(options: argparse.Namespace) -> Any:
-    if options.model not in SHAPES:
-        return load_model(options.model, dtype=options.dtype, device=options.device).model
-    device = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
-    )
-    return random_model(options.model, DTYPES.get(options.dtype, torch.bfloat16), device)
-
-
-def _environment(options: argparse.Namespace, model: Any, command: str) -> dict[str, Any]:
-    device = model.device
-    is_cuda = device.type == "cuda"
-    return {
-        "hardware": torch.cuda.get_device_name(device)
-        if is_cuda
-        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
-        "model": options.model or "kitty-tiny",
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "torch": torch.__version__,
-        "transformers": version("transformers"),
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": command,
-        "fill": options.fill,
-        "kvBudgetGib": options.kv_budget_gib,
-        "chunkTokens": options.chunk_tokens,
-        "warmUpSteps": WARM_UP_STEPS,
-    }
 
 
 if __name__ == "__main__":
