@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 _EXACT_ROWS = (1, 2, 4)  # above them, batches are padded to a multiple of eight rows
 _ROWS = 8
 _MOST_GRAPHS = 32
-# The first run compiles, the second one tunes what the first has compiled.
-_WARM_UPS = 2
 
 
 class DecodeGraphs:
@@ -78,8 +76,13 @@ class DecodeGraphs:
     def forget_stale(self) -> None:
         """Lets go of graphs whose pools have moved, and so of the memory where these were."""
         if self._storage is not None and self._storage.version != self._version:
-            self._graphs.clear()
+            self._forget_all()
             self._version = self._storage.version
+
+    def _forget_all(self) -> None:
+        self._graphs.clear()
+        # Its memory goes with the last graph, and torch cannot begin anew with what is left.
+        self._pool = None
 
     def _graph(self, batch: JoinedCache, storage: Storage, new_tokens: int) -> _Graph:
         self._storage = self._storage or storage
@@ -124,8 +127,7 @@ class DecodeGraphs:
         here, beside = torch.cuda.current_stream(), torch.cuda.Stream()
         beside.wait_stream(here)
         with torch.cuda.stream(beside):
-            for _ in range(_WARM_UPS):
-                logits = graph.cache.run(self._model)
+            logits = graph.cache.run(self._model)
         here.wait_stream(beside)
         return logits
 
@@ -141,7 +143,7 @@ class DecodeGraphs:
         # A model that waits for the device cannot be recorded: mixtures of experts do in this version of Transformers.
         except RuntimeError as error:
             self._refusal = _first_line(error)
-            self._graphs.clear()
+            self._forget_all()
             model = type(self._model).__name__
             warn_once(f"Decode steps of {model} run without CUDA graphs, which cannot hold it: {self._refusal}")
         else:
