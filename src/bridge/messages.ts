@@ -74,6 +74,7 @@ export const METHODS = {
       cache: cacheConfigSchema,
       dtype: z.enum(["auto", "float32", "bfloat16", "float16"]),
       device: z.string(),
+      kvMemoryMiB: z.number().int().positive().nullable().default(null),
     }),
     result: z.object({ session: id, model: modelSchema, cache: cacheConfigSchema }),
   },

@@ -37,13 +37,14 @@ export class Sessions {
       throw new KittyError("Cannot open a session: this Kitty is closed, start a new one", { code: "closed" });
     throwIfAborted(options.signal, "open a session");
     const client = await this.#slot.worker(options.signal);
-    const { device, dtype, stepTimeoutMs } = this.#config.worker;
+    const { device, dtype, kvMemoryMiB, stepTimeoutMs } = this.#config.worker;
     const params = {
       session: `s${String(++this.#count)}`,
       model: options.model === undefined ? this.#config.model : options.model,
       cache,
       dtype,
       device,
+      kvMemoryMiB,
     };
     const opening = client.openSession(params, { timeoutMs: stepTimeoutMs });
     const {

@@ -37,11 +37,7 @@ def make_room_to_begin(
         return True
     tokens = len(sequence.tokens)
     if not pool.could_ever_hold(tokens):
-        raise CacheOutOfMemoryError(
-            f"Cannot generate after {tokens} tokens: their cache would not fit into {pool.max_bytes:,} bytes even with "
-            "nothing else there; give a shorter prompt, or raise the KV memory limit.",
-            details={"tokens": tokens, "maxBytes": pool.max_bytes},
-        )
+        raise _never_fits(tokens, pool.max_bytes)
     while not pool.has_room(tokens) and (others := holders(running, pool)):
         if pool.free_something():
             continue
@@ -49,6 +45,12 @@ def make_room_to_begin(
             return False
         preempt(others[-1])
     return True
+
+
+def why_alone(generation: Generation, error: CacheOutOfMemoryError) -> CacheOutOfMemoryError:
+    """What to tell of a pass that found no room though nobody else holds any: the pool's limit, or the device's ``error``."""
+    limit = error.details.get("maxBytes")
+    return error if limit is None else _never_fits(len(generation.sequence.tokens), limit)
 
 
 def choose_victim(group: Sequence[Generation], running: Sequence[Generation]) -> Generation | None:
@@ -60,3 +62,11 @@ def choose_victim(group: Sequence[Generation], running: Sequence[Generation]) ->
     if candidates == {group[0]}:
         return None
     return max(candidates, key=lambda generation: (generation.credit <= 0, generation.order))
+
+
+def _never_fits(tokens: int, max_bytes: int) -> CacheOutOfMemoryError:
+    return CacheOutOfMemoryError(
+        f"Cannot generate after {tokens} tokens: their cache does not fit into {max_bytes:,} bytes even with nothing else "
+        "there; give a shorter prompt, generate fewer tokens, or raise the KV memory limit (kvMemoryMiB).",
+        details={"tokens": tokens, "maxBytes": max_bytes},
+    )

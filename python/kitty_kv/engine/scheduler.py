@@ -15,7 +15,7 @@ from .generation import Generation, Result
 from .kv_pool import KvPool
 from .metrics import Meter
 from .passes import JoinedPasses, batch_key, feed, is_joinable
-from .room import choose_victim, holders, is_ready, make_room_to_begin
+from .room import choose_victim, holders, is_ready, make_room_to_begin, why_alone
 from .sequence import Sequence
 
 
@@ -216,7 +216,7 @@ class Scheduler:
             return group
         victim = choose_victim(group, self.running)
         if victim is None:
-            self._fail(group[0], error)
+            self._fail(group[0], why_alone(group[0], error))
             return []
         self._preempt(victim)
         return [generation for generation in group if generation is not victim]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..hf.loading import LoadedModel
 
 Key = tuple[str | None, str, str]
+PoolKey = tuple[KittyConfig, int | None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,18 +27,23 @@ class ServedModel:
 
     loaded: LoadedModel
     codec: TextCodec
-    pools: dict[KittyConfig, KvPool] = dataclasses.field(default_factory=dict)
+    pools: dict[PoolKey, KvPool] = dataclasses.field(default_factory=dict)
 
-    def new_sequence(self, config: KittyConfig) -> Sequence:
-        """An empty history whose cache shares memory with all others of the same config.
+    def new_sequence(self, config: KittyConfig, max_bytes: int | None = None) -> Sequence:
+        """An empty history whose cache shares memory with all others of the same config and limit.
+
+        Args:
+            config: of the cache.
+            max_bytes: most bytes of keys and values that all of these take together; None for no limit.
 
         Raises:
             KittyKvError: the model cannot use this cache.
         """
-        pool = self.pools.get(config)
+        key = (config, max_bytes)
+        pool = self.pools.get(key)
         if pool is None:
             # Another thread may be about to do the same: the first to get there is kept.
-            pool = self.pools.setdefault(config, KvPool(self.loaded.model, config))
+            pool = self.pools.setdefault(key, KvPool(self.loaded.model, config, max_bytes=max_bytes))
         return pool.new_sequence(self.loaded.context_length)
 
     def describe(self) -> dict[str, Any]:

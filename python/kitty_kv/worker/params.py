@@ -161,6 +161,7 @@ OPEN_SESSION = {
     "model": Field(lambda x: _is_text(x) and x != "" and "\0" not in x, "a folder, a hub id or null", None),
     "cache": an_object(),
     "dtype": Field(lambda x: x in _DTYPES, f"one of {', '.join(_DTYPES)}", "auto"),
+    "kvMemoryMiB": optional(count(1)),
     "device": Field(lambda x: isinstance(x, str) and _DEVICE.fullmatch(x) is not None, "auto, cpu or cuda", "auto"),
 }
 _GENERATE_OPTIONS = {

@@ -72,7 +72,15 @@ class Service:
         return _in_thread(f"kitty-open-{params['session']}", work)
 
     def _opened(self, reservation: Reservation, config: KittyConfig, params: Params) -> Params:
-        session = self._sessions.open(reservation, config, params["model"], params["dtype"], params["device"])
+        limit = params["kvMemoryMiB"]
+        session = self._sessions.open(
+            reservation,
+            config,
+            params["model"],
+            params["dtype"],
+            params["device"],
+            None if limit is None else limit * 2**20,
+        )
         return {"session": session.name, "model": session.model.describe(), "cache": config_to_wire(config)}
 
     def _generate(self, params: Params) -> Params:

@@ -61,9 +61,15 @@ class SessionTable:
             return self._opening[name]
 
     def open(
-        self, reservation: Reservation, config: KittyConfig, model: str | None, dtype: str, device: str
+        self,
+        reservation: Reservation,
+        config: KittyConfig,
+        model: str | None,
+        dtype: str,
+        device: str,
+        max_bytes: int | None,
     ) -> Session:
-        """Opens a reserved session; loads its model if nobody has it loaded.
+        """Opens a reserved session; loads its model if nobody has it loaded. ``max_bytes`` as in ``new_sequence``.
 
         Raises:
             KittyKvError: the model cannot be loaded or use this cache, or the session was closed in the meantime.
@@ -71,7 +77,7 @@ class SessionTable:
         try:
             key, served = self._models.acquire(model, dtype, device)
             try:
-                session = Session(reservation.name, config, key, served, served.new_sequence(config))
+                session = Session(reservation.name, config, key, served, served.new_sequence(config, max_bytes))
                 self._add(reservation, session)
             except BaseException:
                 self._models.release(key)

@@ -160,7 +160,7 @@ def test_more_memory_than_there_is(model, wanted, prompt, tokens, at) -> None:
     error = crowd.run(at)
     assert isinstance(error, CacheOutOfMemoryError), error
     assert error.details["maxBytes"] == 50_000
-    assert "50,000" in str(error)
+    assert "50,000 bytes" in str(error) and "kvMemoryMiB" in str(error)
     crowd.check(wanted)
 
 

@@ -76,6 +76,32 @@ def test_an_open_session_describes_its_model_and_its_whole_cache_config(host: Ho
     host.call("closeSession", {"session": "described"})
 
 
+def test_sessions_of_one_limit_share_it_and_what_never_fits_is_refused(host: Host, model_folder: pathlib.Path) -> None:
+    def open_session(name: str, **limit: int) -> None:
+        host.open_session(name, model_folder, preset="fp16", **limit)  # a megabyte holds some 250 tokens
+
+    prompts = {"limit0": "the cat", "limit1": "a dog"}
+    for name in prompts:
+        open_session(name)
+    wanted = [host.text(name, f"{name}-free", prompt, maxNewTokens=150) for name, prompt in prompts.items()]
+    for name in prompts:
+        host.call("closeSession", {"session": name})
+        open_session(name, kvMemoryMiB=1)
+    host.generate("limit0", "too-long", "the cat sat " * 120, maxNewTokens=4)
+    error = host.event("end", "too-long")[2]["error"]
+    assert (error["code"], error["details"]["maxBytes"]) == ("cache_out_of_memory", 2**20)
+    assert "1,048,576 bytes" in error["message"] and "(kvMemoryMiB)" in error["message"]
+    for name, prompt in prompts.items():
+        host.generate(name, f"{name}-tight", prompt, maxNewTokens=150)
+    results = [host.result(f"{name}-tight") for name in prompts]
+    assert [result["text"] for result in results] == wanted
+    assert sum(result["preemptions"] for result in results) > 0
+    for name in prompts:
+        host.call("closeSession", {"session": name})
+    wrong = {"session": "x", "model": None, "cache": {}, "dtype": "auto", "device": "cpu", "kvMemoryMiB": 0}
+    assert host.error("openSession", wrong)["details"] == {"field": "kvMemoryMiB"}
+
+
 def test_a_result_adds_up(host: Host, session: str) -> None:
     host.generate(session, "sum", "the cat sat", maxNewTokens=300)
     result = host.result("sum")

@@ -49,6 +49,7 @@ test.each([
     '(line 2): worker.dtype must be one of auto, float32, bfloat16, float16, got "float31", did you mean "float32"?',
   ],
   ["cache: { kBits: -1 }\n", "(line 1): cache.kBits must be >= 1, got -1"],
+  ["worker: { kvMemoryMiB: 0 }\n", "(line 1): worker.kvMemoryMiB must be > 0, got 0"],
   ["cache: { sinkTokens: 1.5 }\n", "(line 1): cache.sinkTokens must be a whole number, got 1.5"],
   ["server: { port: 70000 }\n", "(line 1): server.port must be <= 65535, got 70000"],
   ["\ncache: 5\n", "(line 2): cache must be an object, got 5"],
