@@ -31,8 +31,6 @@ const workerSchema = z.strictObject({
   dtype: z.enum(["auto", "float32", "bfloat16", "float16"]).default("auto"),
   /** Most memory of the keys and values of all sessions of one model and cache configuration; null is no limit. */
   kvMemoryMiB: z.number().int().positive().nullable().default(null),
-  /** Most memory of the keys and values of all sessions of one model and cache configuration; null is no limit. */
-  kvMemoryMiB: z.number().int().positive().nullable().default(null),
   heartbeatIntervalMs: durationMs.default(5000),
   heartbeatTimeoutMs: durationMs.default(30_000),
   stepTimeoutMs: durationMs.default(600_000),
