@@ -75,24 +75,15 @@ test.each([
   expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
 });
 
-test("bench latency times the caches of Transformers and ours with the bundled model, and draws them", async () => {
-  const plot = join(await mkdtemp(join(tmpdir(), "kitty-latency-")), "steps.svg");
-  const args = [
-    "latency",
-    "--json",
-    "--shapes",
-    "2x40",
-    "--new-tokens",
-    "6",
-    "--peers",
-    "hf-dynamic,hf-hqq-2,kitty kitty-pro",
-  ];
-  const { exitCode, stdout } = await kitty([...args, "--plot", plot], WITHOUT_GPU);
+test("bench latency times the caches of Transformers, ours and the engine with the bundled model, and draws them", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "kitty-latency-"));
+  const args = ["--json", "--shapes", "2x40", "--new-tokens", "6", "--peers", "hf-dynamic,hf-hqq-2,engine kitty-pro"];
+  const { exitCode, stdout, stderr } = await kitty(["latency", ...args, "--out", folder], WITHOUT_GPU);
   const { rows, environment } = JSON.parse(stdout) as { rows: Record<string, unknown>[]; environment: object };
-  expect(rows.map(({ peer, batch, promptTokens }) => [peer, batch, promptTokens])).toEqual([
-    ["hf-dynamic", 2, 40],
-    ["hf-hqq-2", 2, 40],
-    ["kitty kitty-pro", 2, 40],
+  expect(rows.map(({ part, peer, batch, promptTokens }) => [part, peer, batch, promptTokens])).toEqual([
+    ["step", "hf-dynamic", 2, 40],
+    ["step", "hf-hqq-2", 2, 40],
+    ["step", "engine kitty-pro", 2, 40],
   ]);
   expect(rows[1]).toMatchObject({ stepMs: null, reason: expect.stringContaining("hqq") as string });
   for (const { stepMs, firstTokenMs, tokensPerSecond, reason } of rows.filter(({ peer }) => peer !== "hf-hqq-2")) {
@@ -101,7 +92,9 @@ test("bench latency times the caches of Transformers and ours with the bundled m
     expect(Number(firstTokenMs)).toBeGreaterThan(0);
   }
   expect(environment).toMatchObject({ transformers: "4.53.2" });
-  expect(await readFile(plot, "utf8")).toMatch(/^<svg[^]*hf-dynamic[^]*kitty kitty-pro/);
+  expect(stderr).toMatch(/^\[ +\d+\.\d s\] step 2 x 40 engine kitty-pro: first token after \d+ ms, [\d.]+ ms a step/m);
+  expect(JSON.parse(await readFile(join(folder, "report.json"), "utf8"))).toEqual({ environment, rows });
+  expect(await readFile(join(folder, "latency.svg"), "utf8")).toMatch(/^<svg[^]*hf-dynamic[^]*engine kitty-pro/);
   expect(exitCode).toBe(0);
 });
 
@@ -109,6 +102,9 @@ test.each([
   [["--shapes", "1x4x"], "usage", /want shapes such as 1x4096,8x4096, got '1x4x'/],
   [["--shapes", "1x40000"], "invalid_argument", /needs 40024 tokens .* context has 4096/],
   [["--peers", "vllm"], "invalid_argument", /--peers must be among hf-dynamic, .* got vllm/],
+  [["--parts", "paint"], "usage", /want some of step, budget, prefill, got 'paint'/],
+  [["--fill", "guess"], "usage", /--fill: invalid choice: 'guess'/],
+  [["--model", "./no-such-model"], "model_not_found", /there is no such folder/],
 ])("bench latency %j is refused with exit code 2", async (args, code, message) => {
   const { exitCode, stdout } = await kitty(["latency", "--json", ...args], WITHOUT_GPU);
   const { error } = JSON.parse(stdout) as { error: { code: string; message: string } };
