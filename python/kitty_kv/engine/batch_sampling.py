@@ -7,14 +7,17 @@ candidates, so a row's token does not depend on the other rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
 from ..errors import KittyKvError
-from .sampling import Sampled, Sampler
+from .sampling import Sampled, Sampler, SamplerAhead
+
+AnySampler = Sampler | SamplerAhead
 
 
-def sample_batch(logits: torch.Tensor, samplers: Sequence[Sampler]) -> list[Sampled | KittyKvError]:
+def sample_batch(logits: torch.Tensor, samplers: Sequence[AnySampler]) -> list[Sampled | KittyKvError]:
     """The next token of each row.
 
     Args:
@@ -24,22 +27,50 @@ def sample_batch(logits: torch.Tensor, samplers: Sequence[Sampler]) -> list[Samp
     Returns:
         One a row; an error instead where its logits have no largest number (NaN, or -inf everywhere).
     """
-    rows = [sampler.penalize(row) for sampler, row in zip(samplers, logits, strict=True)]
-    is_changed = any(row.data_ptr() != old.data_ptr() for row, old in zip(rows, logits, strict=True))
-    scores = torch.stack(rows) if is_changed else logits
+    scores = _penalized(logits, samplers)
     best, tokens = scores.max(dim=-1)
     is_finite = torch.isfinite(best)
     for group in _by_candidates(samplers, logits.shape[-1]):
         tokens[group] = _draw(scores[group], best[group], [samplers[row] for row in group])
-    found = zip(is_finite.tolist(), best.tolist(), tokens.tolist(), strict=True)
+    found = zip(is_finite.tolist(), best.tolist(), with_logprobs(logits, tokens, samplers), strict=True)
+    return [sampled if is_good else _no_largest(value) for is_good, value, sampled in found]
+
+
+def distributions(logits: torch.Tensor, samplers: Sequence[AnySampler]) -> list[torch.Tensor | KittyKvError]:
+    """The probabilities by which each row's token is drawn, float64 ``[V]``.
+
+    Args:
+        logits: float ``[N, V]``, any device.
+        samplers: one a row, none of them greedy.
+
+    Returns:
+        One a row; an error instead where its logits have no largest number.
+    """
+    scores = _penalized(logits, samplers)
+    best = scores.max(dim=-1).values
+    out = torch.zeros(scores.shape, dtype=torch.float64, device=scores.device)
+    for group in _by_candidates(samplers, logits.shape[-1]):
+        kept = _keep(scores[group], best[group], [samplers[row] for row in group])
+        column = torch.arange(kept.tokens.shape[-1], device=scores.device)
+        allowed = torch.where(column <= kept.last, kept.probabilities, 0)
+        out[group] = out[group].scatter(-1, kept.tokens, allowed / allowed.sum(-1, keepdim=True))
+    found = zip(torch.isfinite(best).tolist(), best.tolist(), out, strict=True)
+    return [row if is_good else _no_largest(value) for is_good, value, row in found]
+
+
+def with_logprobs(logits: torch.Tensor, tokens: torch.Tensor, samplers: Sequence[AnySampler]) -> list[Sampled]:
+    """Tokens ``[N]`` chosen from logits ``[N, V]``, with the log probabilities that each row's options ask for."""
     details = _logprobs(logits, tokens, samplers)
-    return [
-        Sampled(token, *details.get(row, ())) if is_good else _no_largest(value)
-        for row, (is_good, value, token) in enumerate(found)
-    ]
+    return [Sampled(token, *details.get(row, ())) for row, token in enumerate(tokens.tolist())]
 
 
-def _by_candidates(samplers: Sequence[Sampler], vocabulary: int) -> list[list[int]]:
+def _penalized(logits: torch.Tensor, samplers: Sequence[AnySampler]) -> torch.Tensor:
+    rows = [sampler.penalize(row) for sampler, row in zip(samplers, logits, strict=True)]
+    is_changed = any(row.data_ptr() != old.data_ptr() for row, old in zip(rows, logits, strict=True))
+    return torch.stack(rows) if is_changed else logits
+
+
+def _by_candidates(samplers: Sequence[AnySampler], vocabulary: int) -> list[list[int]]:
     """Rows that sample, put together where they keep equally many tokens."""
     groups: dict[int, list[int]] = {}
     for row, sampler in enumerate(samplers):
@@ -48,21 +79,39 @@ def _by_candidates(samplers: Sequence[Sampler], vocabulary: int) -> list[list[in
     return list(groups.values())
 
 
-def _candidates(sampler: Sampler, vocabulary: int) -> int:
+def _candidates(sampler: AnySampler, vocabulary: int) -> int:
     return min(sampler.options.top_k or vocabulary, vocabulary)
 
 
-def _draw(scores: torch.Tensor, best: torch.Tensor, samplers: Sequence[Sampler]) -> torch.Tensor:
+class _Kept(NamedTuple):
+    """Candidates of n rows, the most probable first; those up to column ``last`` ``[n, 1]`` are allowed."""
+
+    tokens: torch.Tensor  # [n, K]
+    probabilities: torch.Tensor  # [n, K]
+    cumulative: torch.Tensor  # [n, K]
+    last: torch.Tensor
+
+
+def _draw(scores: torch.Tensor, best: torch.Tensor, samplers: Sequence[AnySampler]) -> torch.Tensor:
     """Draws one of the tokens that each sampler allows: ids ``[n]`` for scores ``[n, V]``."""
+    kept = _keep(scores, best, samplers)
+    uniform = torch.tensor([[sampler.draw()] for sampler in samplers], dtype=torch.float64).to(scores.device)
+    total = kept.cumulative.gather(-1, kept.last)
+    most = kept.cumulative.shape[-1] - 1
+    drawn = torch.searchsorted(kept.cumulative, uniform * total, right=True).clamp(max=most)
+    return kept.tokens.gather(-1, drawn).squeeze(-1)
+
+
+def _keep(scores: torch.Tensor, best: torch.Tensor, samplers: Sequence[AnySampler]) -> _Kept:
+    """What temperature, top-k, top-p and min-p leave of scores ``[n, V]``, the largest of which are ``best`` ``[n]``."""
     options = [sampler.options for sampler in samplers]
     columns = [
         [option.temperature for option in options],
         [1.0 if option.top_p is None else option.top_p for option in options],
         [option.min_p or 0.0 for option in options],
-        [sampler.draw() for sampler in samplers],
     ]
     table = torch.tensor(columns, dtype=torch.float64).to(scores.device)
-    temperature, top_p, min_p, uniform = table.unsqueeze(-1).unbind(0)  # [n, 1] each
+    temperature, top_p, min_p = table.unsqueeze(-1).unbind(0)  # [n, 1] each
     # Relative to the largest, so that a small temperature cannot overflow.
     scaled = (scores.double() - best.double().unsqueeze(-1)) / temperature
     scaled, tokens = scaled.topk(_candidates(samplers[0], scores.shape[-1]))  # sorted, largest first
@@ -73,13 +122,11 @@ def _draw(scores: torch.Tensor, best: torch.Tensor, samplers: Sequence[Sampler])
     last = torch.searchsorted(cumulative, top_p * cumulative[:, -1:])
     # The largest is in whatever min_p says.
     likely = (probabilities >= min_p * probabilities[:, :1]).sum(-1, keepdim=True) - 1
-    total = cumulative.gather(-1, last.minimum(likely).clamp(0, most))
-    drawn = torch.searchsorted(cumulative, uniform * total, right=True).clamp(max=most)
-    return tokens.gather(-1, drawn).squeeze(-1)
+    return _Kept(tokens, probabilities, cumulative, last.minimum(likely).clamp(0, most))
 
 
 def _logprobs(
-    logits: torch.Tensor, tokens: torch.Tensor, samplers: Sequence[Sampler]
+    logits: torch.Tensor, tokens: torch.Tensor, samplers: Sequence[AnySampler]
 ) -> dict[int, tuple[float, tuple[tuple[int, float], ...]]]:
     """By row: the chosen token's log probability and the most probable tokens with theirs."""
     out = {}

@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 from .detokenizer import Decode, Detokenizer
+from .draft_model import check_draft_pool
 from .sampling import Sampled, Sampler, SamplingOptions
 from .sequence import Sequence as TokenSequence
+from .speculation import Draft, Speculation
+from .speculator import Speculator
 from .stop import StopMatcher
 from .timing import Timing
 
@@ -37,8 +40,9 @@ class Result:
 
     Times are None when it ended before its first token (``inter_token_latency_ms``, the mean: before its second);
     ``prompt_tokens`` is 0 when it ended before its first step. ``reused_tokens`` of the prompt came from another prompt that
-    begins alike. ``preemptions`` says how often its cache was dropped for others and filled again. ``kv_bytes`` is what its
-    cache holds. ``logprobs`` has an entry a token where they were asked for.
+    begins alike. ``preemptions`` says how often its cache was dropped for others and filled again. ``drafted_tokens`` were
+    proposed ahead of the model, ``accepted_tokens`` of them became text. ``kv_bytes`` is what its cache holds. ``logprobs``
+    has an entry a token where they were asked for.
     """
 
     text: str
@@ -52,6 +56,8 @@ class Result:
     inter_token_latency_ms: float | None
     reused_tokens: int
     preemptions: int
+    drafted_tokens: int
+    accepted_tokens: int
     kv_bytes: int
     logprobs: tuple[Sampled, ...] | None
 
@@ -67,12 +73,17 @@ class TextCodec:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What to generate. ``prompt`` gives the new tokens; it runs when the generation's turn comes, on the engine's thread."""
+    """What to generate.
+
+    ``prompt`` gives the new tokens; it runs when the generation's turn comes, on the engine's thread. ``speculation`` is None
+    for what the engine's options say.
+    """
 
     prompt: Callable[[], Sequence[int]]
     max_new_tokens: int
     sampling: SamplingOptions = dataclasses.field(default_factory=SamplingOptions)
     stop: Sequence[str] = ()
+    speculation: Speculation | None = None
 
 
 class Generation:
@@ -97,6 +108,7 @@ class Generation:
         self.order = 0  # of arrival; the engine's
         self.preemptions = 0
         self.reused_tokens = 0
+        self.speculator: Speculator | None = None
         self._codec = codec
         self._request = request
         self._stop = StopMatcher(request.stop)
@@ -116,14 +128,33 @@ class Generation:
     @property
     def has_all_fed(self) -> bool:
         """Whether the last pass was the one whose logits choose a new token; a cache that is filled again has passes before."""
-        return self.sequence.unfed == 0
+        return self.sequence.unfed <= 0
 
-    def begin(self) -> None:
+    @property
+    def draft(self) -> Draft | None:
+        """What is drafted of the tokens that come next."""
+        return None if self.speculator is None else self.speculator.draft
+
+    @property
+    def tokens_left(self) -> int:
+        """How many more tokens it may write."""
+        return min(self._request.max_new_tokens - self._timing.tokens, self.sequence.room)
+
+    def begin(self, speculation: Speculation | None = None) -> None:
         """Adds the prompt to the session.
 
+        Args:
+            speculation: where the request says nothing of it.
+
         Raises:
-            ConfigError: it is empty or does not fit.
+            ConfigError: it is empty or does not fit, or the draft model writes other tokens.
+            UnsupportedError: the model cannot verify drafts.
         """
+        options = self._request.speculation or speculation
+        if options is not None and options.method != "none":
+            if options.draft_pool is not None:
+                check_draft_pool(self.sequence, options.draft_pool)
+            self.speculator = Speculator(options, self.sequence)
         self._length_before = len(self.sequence.tokens)
         prompt = self._request.prompt()
         self.sequence.check_fits(prompt)
@@ -134,6 +165,18 @@ class Generation:
         self.sampler.see(tokens)
         self._timing.begin()
 
+    def next_tokens(self, is_speculating: bool) -> list[int]:
+        """What the next pass feeds: one token, and where that is asked for what is drafted and may be sent."""
+        tokens = self.sequence.next_pass()
+        is_ahead = is_speculating and self.speculator is not None
+        return [*tokens, *self.speculator.ahead(self.credit - 1)] if is_ahead else tokens
+
+    def settle(self, chosen: Sequence[int]) -> None:
+        """Says which tokens a pass has confirmed, before they are taken; what it fed behind them is taken back."""
+        if self.speculator is not None:
+            self.sequence.crop(len(self.sequence.tokens) - 1 + max(len(chosen), 1))
+            self.speculator.settle(chosen)
+
     def take(self, sampled: Sampled) -> Result | None:
         """Takes the next token; the result when it was the last one."""
         token = sampled.token
@@ -141,6 +184,8 @@ class Generation:
         self.sampler.see([token])
         self._unreported += 1
         self._timing.token()
+        if self.speculator is not None:
+            self.speculator.count_taken()
         if self._request.sampling.logprobs is not None:
             self._logprobs.append(sampled)
         if token in self._codec.eos_ids:
@@ -171,6 +216,9 @@ class Generation:
         self._unreported = 0
 
     def _finish(self, reason: FinishReason) -> Result:
+        if self.speculator is not None:
+            # A draft may have been fed beyond the end: the session is what one token a pass leaves.
+            self.sequence.crop(len(self.sequence.tokens) - 1)
         if self._stop.matched is None and self.has_begun:
             rest = self._stop.push(self._detokenizer.flush())
             rest += "" if self._stop.matched is not None else self._stop.flush()
@@ -189,6 +237,8 @@ class Generation:
             inter_token_latency_ms=timing.inter_token_latency_ms,
             reused_tokens=self.reused_tokens,
             preemptions=self.preemptions,
+            drafted_tokens=self.speculator.drafted if self.speculator is not None else 0,
+            accepted_tokens=self.speculator.accepted if self.speculator is not None else 0,
             kv_bytes=memory["packed_bytes"] + memory["full_precision_bytes"],
             logprobs=None if self._request.sampling.logprobs is None else tuple(self._logprobs),
         )

@@ -34,6 +34,11 @@ def is_joinable(sequence: Sequence) -> bool:
     return sequence.held > 0 and len(sequence.next_pass()) == 1 and can_join(sequence.cache)
 
 
+def can_feed_ahead(sequence: Sequence) -> bool:
+    """Whether tokens may be fed to it before it is known that they come next."""
+    return can_join(sequence.cache)
+
+
 def batch_key(sequence: Sequence) -> Hashable:
     """Equal for sequences that can be decoded together."""
     return id(sequence.model), id(sequence.cache.pages.store)
@@ -55,19 +60,18 @@ class JoinedPasses:
         return self.feed_ahead(sequences, [sequence.next_pass() for sequence in sequences])[:, 0]
 
     def feed_ahead(self, sequences: Many[Sequence], tokens: Many[Many[int]]) -> torch.Tensor:
-        """Feeds each sequence the token that comes next and perhaps tokens that may follow it.
+        """Feeds each sequence its next token, or that one and some that may follow it.
 
-        Each token counts as a pass of its own, so that those that stay fed after a ``crop`` are fed one by one where a
-        dropped cache is filled again. That gives the same cache: to the bit on the CPU, where rows of a product do not
-        depend on how many there are and a token reads the others from the cache; elsewhere up to the rounding of products of another size.
+        Each token is noted as a pass of its own, so that those that a ``crop`` leaves are fed one by one where a dropped
+        cache is filled again. That gives the same cache: to the bit on the CPU, where a row of a product does not depend on
+        how many there are and each token reads the others as from the cache; elsewhere up to the rounding of products.
 
         Args:
             sequences: all joinable and of one ``batch_key``.
-            tokens: of each, at least one; none but the last may complete a page, which those after it would see in full
-                precision (``Sequence.most_ahead``).
+            tokens: of each, one at least and at most ``Sequence.most_ahead``.
 
         Returns:
-            Logits ``[N, S, V]`` behind each token; behind a row's last token they mean nothing.
+            Logits ``[N, S, V]`` behind each token; what follows a row's last token means nothing.
 
         Raises:
             CacheOutOfMemoryError: there is no memory for the pass; nothing has changed.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -68,6 +69,7 @@ class Sampler:
     def __init__(self, options: SamplingOptions) -> None:
         self.options = options
         self._generator: torch.Generator | None = None
+        self._drawn: deque[float] = deque()  # numbers that were looked at before their turn
         self._seen: set[int] = set()
         if options.temperature > 0:
             seed = secrets.randbits(63) if options.seed is None else options.seed
@@ -80,20 +82,52 @@ class Sampler:
 
     def draw(self) -> float:
         """The next uniform number, 0 to 1; only where it is not greedy."""
-        return torch.rand(1, generator=self._generator, dtype=torch.float64).item()
+        self.peek(0)
+        return self._drawn.popleft()
+
+    def peek(self, ahead: int) -> float:
+        """The number that ``draw`` gives after ``ahead`` others."""
+        while len(self._drawn) <= ahead:
+            self._drawn.append(torch.rand(1, generator=self._generator, dtype=torch.float64).item())
+        return self._drawn[ahead]
+
+    def skip(self, tokens: int) -> None:
+        """Draws a number for each of so many tokens that were chosen by looking ahead; none where it is greedy."""
+        for _ in range(0 if self.is_greedy else tokens):
+            self.draw()
 
     def see(self, tokens: Iterable[int]) -> None:
         """Tells it tokens of the prompt or the text, which ``repetition_penalty`` is about."""
         if self.options.repetition_penalty != 1:
             self._seen.update(tokens)
 
-    def penalize(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits ``[V]`` after the repetition penalty; the same tensor where there is none."""
-        if not self._seen:
+    def penalize(self, logits: torch.Tensor, more: Sequence[int] = ()) -> torch.Tensor:
+        """Logits ``[V]`` after the repetition penalty, as if ``more`` were seen too; the same tensor where there is none."""
+        penalty = self.options.repetition_penalty
+        known = self._seen.union(more) if penalty != 1 else ()
+        if not known:
             return logits
-        seen = torch.tensor(sorted(self._seen), device=logits.device)
-        held, penalty = logits[seen], self.options.repetition_penalty
+        seen = torch.tensor(sorted(known), device=logits.device)
+        held = logits[seen]
         return logits.index_put((seen,), torch.where(held < 0, held * penalty, held / penalty))
+
+
+class SamplerAhead:
+    """A sampler as it will be once ``tokens`` were chosen, one number drawn for each; the sampler itself stays as it is."""
+
+    def __init__(self, sampler: Sampler, tokens: Sequence[int]) -> None:
+        self.options = sampler.options
+        self.is_greedy = sampler.is_greedy
+        self._sampler = sampler
+        self._tokens = tokens
+
+    def draw(self) -> float:
+        """The uniform number that will be next."""
+        return self._sampler.peek(len(self._tokens))
+
+    def penalize(self, logits: torch.Tensor) -> torch.Tensor:
+        """As ``Sampler.penalize``."""
+        return self._sampler.penalize(logits, self._tokens)
 
 
 def _check(name: str, value: object, is_valid: bool, wanted: str) -> None:

@@ -10,13 +10,16 @@ from collections.abc import Callable, Hashable
 import torch
 
 from ..errors import CacheOutOfMemoryError, ConfigError, KittyKvError
-from .batch_sampling import sample_batch
+from .drafting import Drafting
 from .generation import Generation, Result
 from .kv_pool import KvPool
 from .metrics import Meter
 from .passes import JoinedPasses, batch_key, feed, is_joinable
 from .room import choose_victim, holders, is_ready, make_room_to_begin, why_alone
+from .sampling import Sampled
 from .sequence import Sequence
+from .speculation import Speculation
+from .verification import Chosen, verify
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,18 +30,18 @@ class SchedulerOptions:
         max_batch: most generations that are stepped at a time, those whose reader keeps them waiting not counted.
         max_waiting: most that wait for their turn; one more is refused.
         prefill_tokens: once so many tokens of prompts were fed in a step, the others' next tokens come first.
+        speculation: how tokens are drafted where a request says nothing of it; None for not at all.
     """
 
     max_batch: int = 64
     max_waiting: int = 1024
     prefill_tokens: int = 512
+    speculation: Speculation | None = None
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
-                raise ConfigError(
-                    f"Cannot run an engine with {field.name} {getattr(self, field.name)}: want 1 or more."
-                )
+        for name in ("max_batch", "max_waiting", "prefill_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"Cannot run an engine with {name} {getattr(self, name)}: want 1 or more.")
 
 
 class Scheduler:
@@ -65,6 +68,7 @@ class Scheduler:
         self._spend = spend
         self._on_over = on_over
         self._joined = JoinedPasses()
+        self._drafting = Drafting()
         self._short: set[KvPool | None] = set()  # pools that had no room for whoever waits first
         self._pools: weakref.WeakSet[KvPool] = weakref.WeakSet()
 
@@ -120,7 +124,7 @@ class Scheduler:
         while (generation := self._next()) is not None:
             try:
                 if not generation.has_begun:
-                    generation.begin()
+                    generation.begin(self._options.speculation)
                 if not make_room_to_begin(generation, self.running, self._preempt):
                     self._short.add(generation.sequence.pool)
                     continue
@@ -164,22 +168,33 @@ class Scheduler:
             except BaseException as error:  # noqa: BLE001
                 self._fail(generation, error)
                 return
-        self._sample([generation], logits.unsqueeze(0))
+        self._sample([generation], logits[None, None], [0])
 
     def _decode(self, generations: list[Generation]) -> None:
         groups: dict[Hashable, list[Generation]] = {}
         for generation in generations:
             groups.setdefault(batch_key(generation.sequence), []).append(generation)
         self._joined.keep_only(set(groups))
+        self._drafting.keep_only(generations)
         for group in groups.values():
             for first in range(0, len(group), self._options.max_batch):
                 self._decode_group(group[first : first + self._options.max_batch])
 
     def _decode_group(self, group: list[Generation]) -> None:
+        is_speculating = True
         while group := [generation for generation in group if generation in self.running]:
+            if failures := self._drafting.prepare(group):
+                for generation, error in failures:
+                    self._fail(generation, error)
+                continue
+            tokens = [generation.next_tokens(is_speculating) for generation in group]
             try:
-                logits = self._joined.feed([generation.sequence for generation in group])
+                logits = self._joined.feed_ahead([generation.sequence for generation in group], tokens)
             except CacheOutOfMemoryError as error:
+                if any(len(row) > 1 for row in tokens):
+                    # A draft can wait where there is room for one token.
+                    is_speculating = False
+                    continue
                 group = self._after_shortage(group, error)
             except BaseException as error:  # noqa: BLE001
                 if len(group) == 1:
@@ -191,23 +206,36 @@ class Scheduler:
                 return
             else:
                 self._meter.batch(len(group))
-                self._sample(group, logits)
+                self._sample(group, logits, [len(row) - 1 for row in tokens])
                 return
 
-    def _sample(self, group: list[Generation], logits: torch.Tensor) -> None:
-        """Chooses the next tokens from logits ``[N, V]`` where all tokens are fed."""
+    def _sample(self, group: list[Generation], logits: torch.Tensor, ahead: list[int]) -> None:
+        """Chooses the next tokens from logits ``[N, S, V]`` where all tokens are fed, and ``ahead[i]`` of row i's draft."""
         at = [row for row, generation in enumerate(group) if generation.has_all_fed]
         if not at:
             return
         chosen = [group[row] for row in at]
-        found = sample_batch(logits[at] if len(at) < len(group) else logits, [g.sampler for g in chosen])
-        for generation, sampled in zip(chosen, found, strict=True):
-            if isinstance(sampled, KittyKvError):
-                self._fail(generation, sampled)
-                continue
+        drafts = [generation.draft for generation in chosen]
+        found = verify(
+            logits[at] if len(at) < len(group) else logits,
+            [ahead[row] for row in at],
+            drafts,
+            [generation.sampler for generation in chosen],
+        )
+        for generation, tokens in zip(chosen, found, strict=True):
+            self._take(generation, tokens)
+
+    def _take(self, generation: Generation, chosen: Chosen) -> None:
+        generation.settle([one.token for one in chosen if isinstance(one, Sampled)])
+        for one in chosen:
+            if isinstance(one, KittyKvError):
+                self._fail(generation, one)
+                return
             self._spend(generation)
             self._meter.token()
-            self._end(generation, lambda generation=generation, sampled=sampled: generation.take(sampled))
+            self._end(generation, lambda one=one: generation.take(one))
+            if generation not in self.running:
+                return
 
     def _after_shortage(self, group: list[Generation], error: CacheOutOfMemoryError) -> list[Generation]:
         """Makes room where a pass of ``group`` found none: those of them that may try again."""

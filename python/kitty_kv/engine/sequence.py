@@ -45,6 +45,7 @@ class Sequence:
         self.chunk_tokens = chunk_tokens
         self.tokens: list[int] = []
         self.is_busy = False  # a generation runs on it
+        self.draft: Sequence | None = None  # the same tokens on a draft model, where one was used
         self.last_used = time.monotonic()
         self._passes: list[int] = []
         self._next_pass = 0
@@ -102,6 +103,8 @@ class Sequence:
             self.cache.crop(length)
             del self._passes[-lost:]
             self._next_pass -= lost
+        if self.draft is not None:
+            self.draft.crop(length)
 
     def whole_chunks(self) -> int:
         """How many chunks the cache holds, if it holds whole chunks from the first token on and nothing else; else 0."""
@@ -123,9 +126,17 @@ class Sequence:
         self._next_pass = chunks
 
     def drop(self) -> None:
-        """Empties the cache; the same passes fill it again."""
+        """Empties the cache, which the same passes fill again, and that of the draft model."""
         self.cache.reset()
         self._next_pass = 0
+        if self.draft is not None:
+            self.draft.take_back(0)
+
+    def close_draft(self) -> None:
+        """Forgets the draft model and gives back what its cache holds."""
+        draft, self.draft = self.draft, None
+        if draft is not None:
+            draft.pool.close(draft)
 
     def check_fits(self, prompt: Tokens[int]) -> None:
         """Checks that there is something to go on from, and room for the prompt and one new token.
