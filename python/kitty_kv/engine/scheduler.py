@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import traceback
 import weakref
 from collections.abc import Callable, Hashable
 
@@ -268,13 +269,19 @@ class Scheduler:
             return
         if result is not None:
             self._leave(generation)
-            generation.listener.on_end(result)
-            self._on_over(generation)
+            self._tell(generation, lambda: generation.listener.on_end(result))
 
     def _fail(self, generation: Generation, error: BaseException) -> None:
         generation.fail()
         self._leave(generation)
-        generation.listener.on_error(error)
+        self._tell(generation, lambda: generation.listener.on_error(error))
+
+    def _tell(self, generation: Generation, end: Callable[[], None]) -> None:
+        """Tells its listener of the end; one that raises must not end the thread that steps the others."""
+        try:
+            end()
+        except BaseException:  # noqa: BLE001
+            traceback.print_exc()
         self._on_over(generation)
 
     def _leave(self, generation: Generation) -> None:

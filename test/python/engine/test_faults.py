@@ -153,6 +153,34 @@ def test_a_tokenizer_that_raises(model, wanted) -> None:
     crowd.check(wanted)
 
 
+@pytest.mark.parametrize("at", [0, 2])
+def test_a_listener_that_raises_when_it_hears_of_tokens(model, wanted, at) -> None:
+    def broken() -> None:
+        if crowd.own.tokens == 6:
+            raise Broken("no")
+
+    crowd = Crowd(model)
+    crowd.own.on_each = broken
+    assert isinstance(crowd.run(at), Broken)
+    crowd.check(wanted)
+
+
+@pytest.mark.parametrize("heard", ["on_end", "on_error"])
+def test_a_listener_that_raises_when_it_hears_of_the_end_is_reported(model, wanted, heard, capsys) -> None:
+    crowd = Crowd(model, OWN if heard == "on_end" else [5] * CONTEXT_LENGTH)
+    hear = getattr(crowd.own, heard)
+
+    def broken(outcome: object) -> None:
+        hear(outcome)
+        raise Broken("no")
+
+    setattr(crowd.own, heard, broken)
+    assert isinstance(crowd.run(), Result if heard == "on_end" else ConfigError)
+    assert crowd.engine.wait_idle(60)
+    crowd.check(wanted, is_untouched=False)
+    assert "test_faults.Broken: no" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("at", [0, 2, 4])
 @pytest.mark.parametrize(("prompt", "tokens"), [([5] * 1500, 5), ([5] * 3, 1500)], ids=["prompt", "text"])
 def test_more_memory_than_there_is(model, wanted, prompt, tokens, at) -> None:
