@@ -14,17 +14,28 @@ def own_pages(cache: PagedCache) -> None:
     Raises:
         CacheOutOfMemoryError: there is no memory for a copy; what the rows hold has not changed.
     """
+    # All at once: pools are copied when they grow.
+    repeats = Counts(*(len(ids) - len(set(ids)) for ids in _held(cache.rows)))
+    cache.store.reserve(repeats, lambda: repeats)
     for row in cache.rows:
         _own(cache, row)
     cache.forget_tables()
 
 
+def _held(rows: list[Row]) -> tuple[list[int], list[int], list[int]]:
+    """Ids of key pages, value pages and blocks, each as often as a row refers to it."""
+    blocks = [block for row in rows for side in (row.keys, row.values) for block in side.held_blocks()]
+    return (
+        [page for row in rows for page in row.keys.pages],
+        [page for row in rows for page in row.values.pages],
+        blocks,
+    )
+
+
 def _own(cache: PagedCache, row: Row) -> None:
-    store = cache.store
-    sides = (row.keys, row.values)
-    shared = [sum(map(ids.is_shared, side.pages)) for side, ids in zip(sides, store.page_ids, strict=True)]
-    blocks = sum(store.block_ids.is_shared(block) for side in sides for block in side.held_blocks())
-    needed = Counts(*shared, blocks)
+    store, sides = cache.store, (row.keys, row.values)
+    held = zip(_held([row]), (*store.page_ids, store.block_ids), strict=True)
+    needed = Counts(*(sum(map(ids.is_shared, numbers)) for numbers, ids in held))
     store.reserve(needed, lambda: needed)
     moved = [_own_ids(side, ids) for side, ids in zip(sides, store.page_ids, strict=True)]
     copies = []
