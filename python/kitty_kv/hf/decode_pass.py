@@ -2,7 +2,8 @@
 
 Everything that differs from step to step is read from ``DecodeTables``; nothing here waits for the device or depends on what a
 row holds. On CUDA the layers run compiled: of the few microseconds that a small kernel takes a model of Transformers has
-dozens a layer, and the compiler fuses those between the matrix products, with the roundings that they have apart.
+dozens a layer, and the compiler fuses those between the matrix products, with the roundings that they have apart. Products
+of one input are merged.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from kitty_kernels.decode_attention.api import decode_attention
 from ..cache.decode_tables import DecodeTables
 from ..cache.views import layer_of
 from ..errors import CacheError, UnsupportedError
+from .merged_products import make_adjacent, merging
 
 _running = threading.local()  # .cache: the DecodeCache whose pass runs on this thread
 
@@ -135,21 +137,32 @@ def _(
     return query.new_empty(query.shape)
 
 
+def _inductor(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+    from torch._inductor.compile_fx import compile_fx
+
+    return compile_fx(graph, inputs, config_patches={"emulate_precision_casts": True})
+
+
+_BACKENDS = {"inductor": _inductor, "eager": lambda graph, inputs: graph.forward}
+
+
 class CompiledLayers:
     """A model's decoder layers, compiled: code is made for one of them and serves all.
 
     Args:
-        model: whose layers; they stay as they are outside ``active``.
-        backend: of ``torch.compile``.
+        model: whose layers. Weights of products that are merged move in memory; see ``merged_products.py``.
+        backend: what compiles: ``inductor``, or ``eager`` to run what is traced as it is.
 
     Raises:
         UnsupportedError: the model has no list of as many modules as its config says.
     """
 
     def __init__(self, model: PreTrainedModel, backend: str = "inductor") -> None:
-        options = {"emulate_precision_casts": True} if backend == "inductor" else None
         self._layers = decoder_layers(model)
-        self._compiled = [torch.compile(layer._call_impl, backend=backend, options=options) for layer in self._layers]
+        compile_graph = _BACKENDS[backend]
+        if make_adjacent(self._layers):
+            compile_graph = merging(compile_graph)
+        self._compiled = [torch.compile(layer._call_impl, backend=compile_graph) for layer in self._layers]
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:

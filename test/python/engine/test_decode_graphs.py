@@ -21,8 +21,9 @@ from kitty_kv.engine.decode_graphs import DecodeGraphs, padded_rows
 from kitty_kv.engine.kv_pool import KvPool
 from kitty_kv.engine.passes import JoinedPasses, feed
 from kitty_kv.errors import UnsupportedError
-from kitty_kv.hf.decode_pass import decode_next_layer
+from kitty_kv.hf.decode_pass import decode_next_layer, decoder_layers
 from kitty_kv.hf.install import install
+from kitty_kv.hf.merged_products import make_adjacent, merge_siblings
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "hf" / "table"))
 from families import make_family
@@ -86,6 +87,38 @@ def test_every_family_runs_compiled_with_code_for_one_layer_only(family: str) ->
     assert not counts["graph_break"]
     # One for the first number of rows and one for any other, not one a layer.
     assert counts["stats"]["unique_graphs"] <= 2
+
+
+@pytest.mark.parametrize(
+    ("family", "merged"), [("llama", 2), ("qwen2", 2), ("starcoder2", 1), ("gpt-neox", 0), ("phi3", 0)]
+)
+def test_products_of_one_input_are_merged_and_weights_stay_what_they_were(family: str, merged: int) -> None:
+    model = make_family(family, "eager", dtype=torch.float32)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    layers = decoder_layers(model)
+    assert make_adjacent(layers) == bool(merged)
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(merge_siblings(graph))
+        return graph.forward
+
+    x = torch.randn(2, 1, 64)
+    positions = torch.ones(2, 1, 1).expand(2, 1, 32 if family != "gpt-neox" else 8)
+    wanted = layers[0](x, None, position_embeddings=(positions, positions))[0]
+    torch._dynamo.reset()
+    found = torch.compile(layers[0], backend=backend)(x, None, position_embeddings=(positions, positions))[0]
+    torch.testing.assert_close(found, wanted)
+    assert sum(graphs) == merged
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+def test_layers_whose_weights_are_no_plain_ones_stay_as_they_are() -> None:
+    layer = decoder_layers(make_family("llama", dtype=torch.float32))[0]
+    place = layer.self_attn.q_proj.weight.data_ptr()
+    layer.mlp.up_proj.register_forward_hook(lambda module, inputs, output: output + 1)
+    assert not make_adjacent([layer])
+    assert layer.self_attn.q_proj.weight.data_ptr() == place
 
 
 def test_several_tokens_a_row_equal_ordinary_passes() -> None:
