@@ -1,19 +1,25 @@
 import type { CheckedSettings } from "./instance-settings.js";
 
-/** Where an instance finds the folder of the worker's own program. */
-export const PROGRAM_FOLDER = "/mnt";
+/** Where an instance finds this package's own programs. */
+export const INSIDE = {
+  pythonia: "/opt/kitty-kv/pythonia",
+  python: "/opt/kitty-kv/python",
+  kernels: "/opt/kitty-kv/kernels",
+} as const;
 
-export interface InstanceFolders {
-  /** What it sees as /tmp, the one place it may write. */
-  scratch: string;
-  /** What it sees, read-only, as `PROGRAM_FOLDER`. */
-  program: string;
-}
+/** The same folders on this machine; an instance only reads them. */
+export type ProgramFolders = Readonly<Record<keyof typeof INSIDE, string>>;
 
 /** The arguments of `apptainer` that start an instance; paths must have been checked. */
-export function startArguments(name: string, settings: CheckedSettings, folders: InstanceFolders): string[] {
+export function startArguments(
+  name: string,
+  settings: CheckedSettings,
+  { scratch, programs }: { scratch: string; programs: ProgramFolders },
+): string[] {
   const { image, overlay, modelFolders, hasNvidia, network, memoryMiB, cpus } = settings;
-  const binds = [`${folders.scratch}:/tmp`, `${folders.program}:${PROGRAM_FOLDER}:ro`];
+  // The scratch folder is the one place it may write.
+  const binds = [`${scratch}:/tmp`];
+  for (const name of ["pythonia", "python", "kernels"] as const) binds.push(`${programs[name]}:${INSIDE[name]}:ro`);
   for (const folder of modelFolders) binds.push(`${folder}:${folder}:ro`);
   return [
     ...["instance", "start", "--containall", "--cleanenv", "--no-home", "--no-privs", "--no-eval"],
@@ -50,6 +56,8 @@ const CACHES = {
   TRITON_CACHE_DIR: "/tmp/triton",
   XDG_CACHE_HOME: "/tmp/cache",
 };
+// Both halves of the bridge must be of one version, so this package's Python half comes before the overlay's.
+const PYTHON = { PYTHONPATH: `${INSIDE.python}:${INSIDE.kernels}`, PYTHONUNBUFFERED: "1" };
 
 /** What programs inside see besides what Apptainer itself sets: a few settings of ours, no secrets. */
 export function insideEnvironment(
@@ -61,7 +69,7 @@ export function insideEnvironment(
     return value === undefined ? [] : [[name, value]];
   });
   const share = visibleDevices === null ? {} : { CUDA_VISIBLE_DEVICES: visibleDevices };
-  const inside = { ...Object.fromEntries(passed), ...CACHES, ...share, PYTHONUNBUFFERED: "1" };
+  const inside = { ...Object.fromEntries(passed), ...CACHES, ...share, ...PYTHON };
   // Not --env, which takes a comma in a value for the end of it.
   return Object.fromEntries(Object.entries(inside).map(([name, value]) => [`APPTAINERENV_${name}`, value]));
 }

@@ -12,12 +12,12 @@ interface ProcessFacts {
 const FUSE_PROGRAMS = /^(squashfuse(_ll)?|fuse2fs|fuse-overlayfs|gocryptfs)$/;
 
 /**
- * Every process of this user that belongs to an instance: Apptainer's own, by the instance's name, with what they
+ * Every process, of those this user may end, that belongs to an instance: Apptainer's own, by the instance's name, with what they
  * started, and the FUSE programs, which outlive a killed instance but stay in its session.
  * @param holder Apptainer's process that holds the instance, where it is known
  */
 export function findInstanceProcesses(name: string, holder: ProcessIdentity | null): number[] {
-  const all = listOwnProcesses();
+  const all = listProcesses();
   const found = new Set(all.filter(({ command }) => isOfInstance(name, command)).map(({ pid }) => pid));
   if (holder !== null && isSessionOurs(holder)) {
     for (const { pid, session, command } of all) {
@@ -45,14 +45,14 @@ function isSessionOurs({ pid, startTime }: ProcessIdentity): boolean {
   return leader === undefined || leader.startTime === startTime;
 }
 
-function listOwnProcesses(): ProcessFacts[] {
-  const own = process.getuid?.();
+function listProcesses(): ProcessFacts[] {
+  const own = process.getuid?.() ?? 0;
   return readdirSync("/proc")
     .filter((entry) => /^\d+$/.test(entry))
     .flatMap((entry) => {
       try {
         const folder = `/proc/${entry}`;
-        if (statSync(folder).uid !== own) return [];
+        if (own !== 0 && statSync(folder).uid !== own) return [];
         const stat = readFileSync(`${folder}/stat`, "utf8");
         const [state, parent, , session] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
         if (state === "Z" || state === "X") return [];

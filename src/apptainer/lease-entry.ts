@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, open, readFile, readdir, rename, rm, stat } from "node:fs/promises";
+import { chmod, mkdir, open, readFile, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { KittyError } from "../errors.js";
@@ -44,17 +44,32 @@ export async function publishEntry(
   const folder = leaseFolder(overlay);
   const name = `${kind}-${randomUUID()}.json`;
   const path = join(folder, name);
-  await mkdir(folder, { recursive: true });
   const temporary = join(folder, `.new-${name}`);
-  const file = await open(temporary, "wx", 0o644);
   try {
-    await file.writeFile(JSON.stringify(holder));
-    await file.sync();
-  } finally {
-    await file.close();
+    const made = await mkdir(folder, { recursive: true });
+    // Whoever may read the overlay has to say that he does; the sticky bit keeps others' entries his own.
+    if (made !== undefined) await chmod(folder, 0o1777);
+    const file = await open(temporary, "wx", 0o644);
+    try {
+      await file.writeFile(JSON.stringify(holder));
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    throw explain(error, overlay, purpose);
   }
-  await rename(temporary, path);
   return { path, holder };
+}
+
+function explain(error: unknown, overlay: string, purpose: string): unknown {
+  if (!["EACCES", "EPERM", "EROFS"].includes((error as NodeJS.ErrnoException).code ?? "")) return error;
+  const folder = leaseFolder(overlay);
+  return new KittyError(
+    `Cannot ${purpose}: this user may not write ${JSON.stringify(folder)}, where everybody who uses the overlay leaves a note; its owner allows it with "chmod 1777", or copy the overlay and its manifest`,
+    { code: "lease_not_writable", details: { overlay, folder }, cause: error },
+  );
 }
 
 /** Shows other machines that the holder lives. @returns false when somebody has removed the entry */
@@ -92,15 +107,21 @@ async function readEntry(path: string, nowMs: number, removesDead: boolean): Pro
   const ageMs = await stat(path).then(({ mtimeMs }) => nowMs - mtimeMs, whenMissing(0));
   if (basename(path).startsWith(".new-")) {
     // Its writer died between making it and giving it its name.
-    if (removesDead && ageMs > FORGOTTEN_MS) await rm(path, { force: true });
+    if (removesDead && ageMs > FORGOTTEN_MS) await rm(path, { force: true }).catch(whenNotOurs);
     return undefined;
   }
   const text = await readFile(path, "utf8").catch(whenMissing(undefined));
   if (text === undefined) return undefined;
   const holder = parseHolder(path, text);
   if (isRunning(holder) ?? ageMs < SILENCE_MS) return { path, holder };
-  if (removesDead) await rm(path, { force: true });
+  if (removesDead) await rm(path, { force: true }).catch(whenNotOurs);
   return undefined;
+}
+
+/** Another user's dead entry stays for him or the overlay's owner to remove; it counts no more. */
+function whenNotOurs(error: unknown): void {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code !== "EPERM" && code !== "EACCES") throw error;
 }
 
 function parseHolder(path: string, text: string): LeaseHolder {

@@ -4,7 +4,8 @@ import { z } from "zod";
 import { CancelledError, KittyError, UnsupportedError } from "../errors.js";
 import { runApptainer, type ApptainerOptions } from "./apptainer.js";
 import { apptainerEnvironment } from "./apptainer-environment.js";
-import { startArguments } from "./instance-arguments.js";
+import { checkedPath } from "./checked-path.js";
+import { startArguments, type ProgramFolders } from "./instance-arguments.js";
 import { endWithThisProcess } from "./instance-groups.js";
 import { InstanceLog } from "./instance-log.js";
 import { newInstanceName } from "./instance-name.js";
@@ -27,8 +28,7 @@ const listSchema = z.object({
 });
 
 export interface StartInstanceOptions extends ApptainerOptions {
-  /** The folder of the worker's own program. */
-  programFolder: string;
+  programs: ProgramFolders;
   /** Whether the instance ends with this process. */
   isOwned: boolean;
 }
@@ -53,7 +53,7 @@ export async function startInstance(
 }
 
 async function startOnce(name: string, settings: CheckedSettings, options: StartInstanceOptions) {
-  const { signal, program, programFolder, isOwned } = options;
+  const { signal, program, programs, isOwned } = options;
   const startedBy = ownIdentity();
   const startedAt = new Date().toISOString();
   const facts = { version: 1, name, ...settings, startedAt, startedBy, isReady: false } as const;
@@ -61,7 +61,7 @@ async function startOnce(name: string, settings: CheckedSettings, options: Start
   await writeRecord(record);
   try {
     const purpose = `start instance ${name}`;
-    const folders = { scratch: instancePlace(name).scratch, program: programFolder };
+    const folders = { scratch: checkedPath(instancePlace(name).scratch, "a scratch folder"), programs };
     const hasLimits = settings.memoryMiB !== null || settings.cpus !== null;
     // Not the caller's signal: a start that is cut off half-way leaves processes without a name.
     await runApptainer(startArguments(name, settings, folders), {

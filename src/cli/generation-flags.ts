@@ -9,12 +9,12 @@ import {
 } from "../index.js";
 import type { GlobalOptions } from "./create-program.js";
 import { parseCount, parseInteger, parseProbability, parseTemperature } from "./parse-flags.js";
+import { addRunnerFlags, runnerOverrides, type RunnerFlags } from "./runner-flags.js";
 
 /** The flags as commander hands them over. */
-export interface GenerationFlags extends GlobalOptions {
+export interface GenerationFlags extends GlobalOptions, RunnerFlags {
   model?: string;
   preset?: string;
-  runner?: string;
   maxNewTokens?: number;
   temperature?: number;
   topP?: number;
@@ -30,7 +30,7 @@ export interface GenerationSetup {
 }
 
 export function addGenerationFlags(command: Command): Command {
-  return command
+  return addRunnerFlags(command)
     .option("--model <model>", "folder or hub id; without it the bundled model")
     .option("--preset <name>", `KV cache: ${PRESET_NAMES.join(", ")}`)
     .option("--max-new-tokens <n>", "stop after this many tokens (64)", parseCount("--max-new-tokens"))
@@ -38,8 +38,7 @@ export function addGenerationFlags(command: Command): Command {
     .option("--top-p <x>", "sample from the tokens that hold this probability", parseProbability("--top-p"))
     .option("--top-k <n>", "sample from the n most probable tokens", parseCount("--top-k"))
     .option("--seed <s>", "makes sampling repeatable", parseInteger("--seed"))
-    .option("--stop <text>", "stop before this text; may be given again", collect)
-    .option("--runner <name>", "where the worker runs: local");
+    .option("--stop <text>", "stop before this text; may be given again", collect);
 }
 
 /**
@@ -47,12 +46,12 @@ export function addGenerationFlags(command: Command): Command {
  * @throws ConfigError
  */
 export async function readGenerationFlags(flags: GenerationFlags): Promise<GenerationSetup> {
-  const { model, preset, runner, maxNewTokens, temperature, topP, topK, seed, stop } = flags;
+  const { model, preset, maxNewTokens, temperature, topP, topK, seed, stop } = flags;
   const base = flags.config === undefined ? resolveConfig() : await loadConfig(flags.config);
   const overrides = {
     ...(model === undefined ? {} : { model }),
     ...(preset === undefined ? {} : { cache: { preset } }),
-    ...(runner === undefined ? {} : { runner }),
+    ...runnerOverrides(flags, base),
   };
   const config = resolveConfig({ ...base, ...overrides } as ConfigInput);
   const sampling = { maxNewTokens, temperature, topP, topK, seed, stop };

@@ -6,18 +6,19 @@ import { toDocument, toSentence } from "./generation-report.js";
 import { Interrupt } from "./interrupt.js";
 import type { Output } from "./output.js";
 import { parsePort } from "./parse-flags.js";
+import { addRunnerFlags, runnerOverrides, type RunnerFlags } from "./runner-flags.js";
 
 const PROMPT = "Once upon a time";
 
-interface UpOptions extends GlobalOptions {
+interface UpOptions extends GlobalOptions, RunnerFlags {
   host?: string;
   port?: number;
   once?: boolean;
 }
 
-/** `up`: the orchestrator with its local runner, and one generation to see that it works. */
+/** `up`: the orchestrator with its runner, and one generation to see that it works. */
 export function upCommand({ output, setExitCode }: CommandContext): Command {
-  return new Command("up")
+  return addRunnerFlags(new Command("up"))
     .description("start the orchestrator, show one generation, and stay until Ctrl-C")
     .option("--host <host>", "address the server will listen on (127.0.0.1)")
     .option("--port <port>", "port the server will listen on (7717)", parsePort("--port"))
@@ -28,10 +29,10 @@ export function upCommand({ output, setExitCode }: CommandContext): Command {
     });
 }
 
-async function readConfig({ config: file, host, port }: UpOptions): Promise<Config> {
+async function readConfig({ config: file, host, port, ...flags }: UpOptions): Promise<Config> {
   const config = file === undefined ? resolveConfig() : await loadConfig(file);
   const server = { ...config.server, ...(host === undefined ? {} : { host }), ...(port === undefined ? {} : { port }) };
-  return resolveConfig({ ...config, server });
+  return resolveConfig({ ...config, ...runnerOverrides(flags, config), server });
 }
 
 /** @returns whether the generation was cancelled */

@@ -1,19 +1,45 @@
+import { statSync } from "node:fs";
 import type { Config } from "../config/schema.js";
-import { UnsupportedError } from "../errors.js";
+import { ConfigError, UnsupportedError } from "../errors.js";
+import { ApptainerRunner } from "../runner/apptainer-runner.js";
 import { LocalRunner } from "../runner/local-runner.js";
 import type { Runner } from "../runner/runner.js";
+import { workerLimits } from "../runner/worker-limits.js";
 
-/** @throws UnsupportedError for a runner whose name is known but which this version does not have */
+/**
+ * @throws UnsupportedError for a runner whose name is known but which this version does not have; ConfigError for one
+ *   whose settings are missing
+ */
 export function createRunner(config: Config): Runner {
-  if (config.runner !== "local") {
-    throw new UnsupportedError(
-      `Cannot use runner ${JSON.stringify(config.runner)}: this version only has "local", set runner: local`,
-      {
-        details: { runner: config.runner, supported: ["local"] },
-      },
+  const { python } = config.worker;
+  const limits = workerLimits(config.worker);
+  switch (config.runner) {
+    case "local":
+      return new LocalRunner({ ...limits, python });
+    case "apptainer":
+      return new ApptainerRunner({ ...limits, python, ...apptainerOptions(config) });
+    case "slurm":
+      throw new UnsupportedError(
+        'Cannot use runner "slurm": this version has "local" and "apptainer", set runner to one of them',
+        { details: { runner: config.runner, supported: ["local", "apptainer"] } },
+      );
+  }
+}
+
+function apptainerOptions({ apptainer, model }: Config) {
+  const { image, overlay, modelFolders, nvidia, gpus, network, memoryMiB, cpus } = apptainer;
+  if (image === null || overlay === null) {
+    const missing = [image === null ? "image" : "", overlay === null ? "overlay" : ""].filter((name) => name !== "");
+    throw new ConfigError(
+      `Cannot use runner "apptainer": apptainer.${missing.join(" and apptainer.")} must be set, make them with "kitty-kv image build" and "kitty-kv overlay create", "provision" and "seal"`,
+      { code: "apptainer_not_configured", details: { missing } },
     );
   }
-  const { python, startTimeoutMs, heartbeatIntervalMs, heartbeatTimeoutMs, stepTimeoutMs } = config.worker;
-  const heartbeat = { intervalMs: heartbeatIntervalMs, timeoutMs: heartbeatTimeoutMs, stepTimeoutMs };
-  return new LocalRunner({ python, startTimeoutMs, heartbeat });
+  // The configured model's folder need not be listed as well; a hub id is none.
+  const isFolder = model !== null && statSync(model, { throwIfNoEntry: false })?.isDirectory() === true;
+  const folders = isFolder ? [...modelFolders, model] : modelFolders;
+  return {
+    settings: { image, overlay, modelFolders: folders, hasNvidia: nvidia, network, memoryMiB, cpus },
+    gpus,
+  };
 }

@@ -1,11 +1,22 @@
+import { join } from "node:path";
 import { apptainerProgram } from "../apptainer/apptainer.js";
 import { apptainerEnvironment } from "../apptainer/apptainer-environment.js";
-import { execArguments, insideEnvironment, PROGRAM_FOLDER } from "../apptainer/instance-arguments.js";
+import { execArguments, INSIDE, insideEnvironment, type ProgramFolders } from "../apptainer/instance-arguments.js";
 import type { InstanceRecord } from "../apptainer/instance-record.js";
+import { checkedPath } from "../apptainer/checked-path.js";
+import { pythoniaDir } from "../bridge/pythonia.js";
 import type { Command } from "../process/child.js";
+import { packageRoot } from "./package-root.js";
 
 /** Where `overlay provision` puts it. */
 export const INSTANCE_PYTHON = "/opt/kitty/env/bin/python";
+
+/** This package's programs that a worker runs. */
+export function programFolders(): ProgramFolders {
+  const [python, kernels] = ["python", "kernels"].map((name) => join(packageRoot(), name)) as [string, string];
+  const check = (path: string): string => checkedPath(path, "a folder of this package");
+  return { pythonia: check(pythoniaDir()), python: check(python), kernels: check(kernels) };
+}
 
 export interface InstanceWorkerOptions {
   /** The Python executable as the instance sees it; null is the overlay's. */
@@ -19,7 +30,7 @@ export function instanceWorkerCommand(
   { name, visibleDevices }: Pick<InstanceRecord, "name" | "visibleDevices">,
   { python, program }: InstanceWorkerOptions,
 ): Command {
-  const worker = [python ?? INSTANCE_PYTHON, "-m", "kitty_kv.worker", "--pythonia", PROGRAM_FOLDER];
+  const worker = [python ?? INSTANCE_PYTHON, "-m", "kitty_kv.worker", "--pythonia", INSIDE.pythonia];
   return {
     file: apptainerProgram(program),
     args: execArguments(name, [...worker, "--die-with-parent"]),

@@ -6,8 +6,7 @@ import { launchWorker, type WorkerLimits } from "./launch-worker.js";
 import { packageRoot } from "./package-root.js";
 import type { Runner, RunnerDescription, StartWorkerOptions } from "./runner.js";
 import { workerEnvironment } from "./worker-environment.js";
-
-const STOP_LIMITS = { graceMs: 5000, killAfterMs: 2000 };
+import { WorkerSet } from "./worker-set.js";
 
 export interface LocalRunnerOptions extends WorkerLimits {
   /** The Python executable; null finds it. */
@@ -17,25 +16,14 @@ export interface LocalRunnerOptions extends WorkerLimits {
 /** Runs workers as child processes of this one. */
 export class LocalRunner implements Runner {
   readonly #options: LocalRunnerOptions;
-  readonly #workers = new Set<Promise<WorkerBridge>>();
-  #stopping = new AbortController();
+  readonly #workers = new WorkerSet();
 
   constructor(options: LocalRunnerOptions) {
     this.#options = options;
   }
 
-  async startWorker(options: StartWorkerOptions = {}): Promise<WorkerBridge> {
-    const signals = [this.#stopping.signal, ...(options.signal === undefined ? [] : [options.signal])];
-    const launching = launchWorker(this.#command(), this.#options, { ...options, signal: AbortSignal.any(signals) });
-    this.#workers.add(launching);
-    try {
-      const worker = await launching;
-      void worker.exited.then(() => this.#workers.delete(launching));
-      return worker;
-    } catch (error) {
-      this.#workers.delete(launching);
-      throw error;
-    }
+  startWorker(options: StartWorkerOptions = {}): Promise<WorkerBridge> {
+    return this.#workers.start(options, async (withSignal) => launchWorker(this.#command(), this.#options, withSignal));
   }
 
   describe(): RunnerDescription {
@@ -43,10 +31,8 @@ export class LocalRunner implements Runner {
     return { name: "local", command: [file, ...args] };
   }
 
-  async stop(): Promise<void> {
-    this.#stopping.abort();
-    this.#stopping = new AbortController();
-    await Promise.all([...this.#workers].map(stopLaunched));
+  stop(): Promise<void> {
+    return this.#workers.stop();
   }
 
   #command(): Command {
@@ -57,10 +43,4 @@ export class LocalRunner implements Runner {
       env: workerEnvironment(root, process.env),
     };
   }
-}
-
-async function stopLaunched(launching: Promise<WorkerBridge>): Promise<void> {
-  // Whoever started a worker that failed has heard of it, and then there is nothing to stop.
-  const worker = await launching.catch(() => undefined);
-  await worker?.stop(STOP_LIMITS);
 }

@@ -9,11 +9,10 @@ import { discardInstance } from "../apptainer/stop-instance.js";
 import { verifyOverlay } from "../apptainer/verify-overlay.js";
 import type { ApptainerOptions } from "../apptainer/apptainer.js";
 import { abortable } from "../bridge/abortable.js";
-import { pythoniaDir } from "../bridge/pythonia.js";
 import { resolveConfig } from "../config/load.js";
 import type { Config } from "../config/schema.js";
 import { mapAtMost } from "../util/map-at-most.js";
-import { instanceWorkerCommand } from "./instance-worker.js";
+import { instanceWorkerCommand, programFolders } from "./instance-worker.js";
 import { launchWorker } from "./launch-worker.js";
 import { workerLimits } from "./worker-limits.js";
 
@@ -47,8 +46,12 @@ export async function startInstances(
   const started: InstanceRecord[] = [];
   try {
     return await mapAtMost(Array.from({ length: count }), AT_ONCE, async () => {
-      const programFolder = pythoniaDir();
-      const instance = await startInstance(checked, { ...options, signal: stop, programFolder, isOwned: false });
+      const instance = await startInstance(checked, {
+        ...options,
+        signal: stop,
+        programs: programFolders(),
+        isOwned: false,
+      });
       started.push(instance);
       await tryWorker(instance, { ...options, signal: stop });
       const ready = { ...instance, isReady: true };
