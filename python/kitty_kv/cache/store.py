@@ -48,6 +48,8 @@ class PageStore(Pools):
         super().__init__(layers, max_bytes)
         self._trims = trims
         self._users: weakref.WeakSet[User] = weakref.WeakSet()
+        # All whose pass may be under way: thousands of users may be idle, and each pass asks.
+        self._begun: weakref.WeakSet[User] = weakref.WeakSet()
         self._users_lock = threading.Lock()
         self._opening = threading.Lock()
         self._abandoned: deque[list[Row]] = deque()
@@ -66,13 +68,15 @@ class PageStore(Pools):
         """
         with self._opening:
             here = threading.get_ident()
-            steps = (other.step for other in self._all_users() if other is not user)
-            if any(step is not None and step.thread != here for step in steps):
+            others = [(other, step) for other, step in self._steps() if other is not user]
+            if any(step.thread != here for _, step in others):
                 raise CacheBusyError(
                     "Cannot begin a forward pass: another thread is in the middle of one through a cache that shares its pages "
                     "with this one, or one failed half-way there; wait for it or reset() that cache, and let such caches "
                     "take turns."
                 )
+            with self._users_lock:
+                self._begun = weakref.WeakSet([user, *(other for other, _ in others)])
             yield
 
     def hold(self, rows: Iterable[Row]) -> None:
@@ -134,7 +138,7 @@ class PageStore(Pools):
 
         Nothing happens in the middle of a pass, nor where a device has no memory for the smaller copy.
         """
-        if not self._is_idle or not self._trims:
+        if not self._trims or not self._is_idle:
             return
         wasteful = self.wasteful(sum(1 for user in self._all_users() for _ in user.owned_rows))
         if wasteful:
@@ -144,7 +148,7 @@ class PageStore(Pools):
     @property
     def _is_idle(self) -> bool:
         """Whether no pass is under way, whose pages to pack go by their numbers."""
-        return all(user.step is None for user in self._all_users())
+        return not self._steps()
 
     def _compact(self, allocators: Collection[IdAllocator]) -> None:
         """Gives back what is free of these, also between what is not."""
@@ -160,6 +164,12 @@ class PageStore(Pools):
             row.renumber(*numbers)
         for user in self._all_users():
             user.forget_tables()
+
+    def _steps(self) -> list[tuple[User, Step]]:
+        """The passes that are under way, and whose they are."""
+        with self._users_lock:
+            begun = list(self._begun)
+        return [(user, step) for user in begun if (step := user.step) is not None]
 
     def _all_users(self) -> list[User]:
         with self._users_lock:

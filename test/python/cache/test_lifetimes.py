@@ -17,6 +17,7 @@ from kitty_kv import PRESETS, CacheError, CacheOutOfMemoryError, ConfigError, Ki
 from kitty_kv.cache.memory import cache_memory
 from kitty_kv.cache.paged_cache import PagedCache
 from kitty_kv.cache.snapshot import restore, take_snapshot
+from kitty_kv.cache.store import PageStore
 from kitty_kv.errors import CacheBusyError
 
 LAYERS = 2
@@ -341,3 +342,25 @@ def test_a_pass_in_the_middle_of_another_threads_is_refused_and_changes_nothing(
     for ours, theirs in zip(cache.layers, fork.layers, strict=True):
         for one, two in zip(ours.dequantize(), theirs.dequantize(), strict=True):
             assert torch.equal(one, two)
+
+
+def test_a_pass_asks_no_idle_cache_of_its_store_whether_it_is_in_one():
+    asked = []
+
+    class Idle(PagedCache):
+        def __getattribute__(self, name: str):
+            if name == "step":
+                asked.append(self)
+            return super().__getattribute__(name)
+
+    store = PageStore(2, trims=False)
+    idle, busy = (kind(PRESETS["kitty-pro"], layers=2, store=store) for kind in (Idle, PagedCache))
+    tokens = torch.randn(1, HEADS, 40, DIM)
+    for cache in (idle, busy, busy):
+        asked.clear()
+        for layer in cache.layers:
+            layer.append(tokens, tokens)
+        assert bool(asked) == (cache is idle)
+        # Once it is another's turn it is forgotten.
+        for layer in busy.layers:
+            layer.append(tokens, tokens)
