@@ -2,6 +2,7 @@ export { Kitty, type KittyOptions } from "./orchestrator/kitty.js";
 export type { OpenSessionOptions, Sessions } from "./orchestrator/sessions.js";
 export type { Session, SessionInfo } from "./orchestrator/session.js";
 export type { GenerateOptions } from "./orchestrator/generate-input.js";
+export type { Speculation } from "./orchestrator/speculation.js";
 export type {
   GenerationChunk,
   GenerationMetrics,

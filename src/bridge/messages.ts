@@ -32,6 +32,8 @@ export const generationResultSchema = z.object({
   interTokenLatencyMs: z.number().nullable(),
   reusedTokens: count,
   preemptions: count,
+  draftedTokens: count,
+  acceptedTokens: count,
   kvBytes: count,
   logprobs: z.array(tokenLogprobSchema).optional(),
   kvCache: kvCacheSchema,
@@ -49,6 +51,15 @@ const generateOptionsSchema = z.strictObject({
   logprobs: z.number().int().min(0).max(20).optional(),
   seed: z.number().int().optional(),
   stop: z.array(z.string().min(1)).max(16),
+  speculation: z
+    .strictObject({
+      method: z.enum(["none", "prompt-lookup", "draft-model"]),
+      draftTokens: z.number().int().positive().optional(),
+      ngramMax: z.number().int().positive().optional(),
+      ngramMin: z.number().int().positive().optional(),
+      model: z.string().min(1).optional(),
+    })
+    .optional(),
 });
 
 const modelSchema = z.object({

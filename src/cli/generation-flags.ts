@@ -6,6 +6,7 @@ import {
   type ConfigInput,
   type GenerateOptions,
   type OpenSessionOptions,
+  type Speculation,
 } from "../index.js";
 import type { GlobalOptions } from "./create-program.js";
 import { parseCount, parseInteger, parseProbability, parseTemperature } from "./parse-flags.js";
@@ -21,6 +22,7 @@ export interface GenerationFlags extends GlobalOptions, RunnerFlags {
   topK?: number;
   seed?: number;
   stop?: string[];
+  speculation?: string;
 }
 
 export interface GenerationSetup {
@@ -38,7 +40,8 @@ export function addGenerationFlags(command: Command): Command {
     .option("--top-p <x>", "sample from the tokens that hold this probability", parseProbability("--top-p"))
     .option("--top-k <n>", "sample from the n most probable tokens", parseCount("--top-k"))
     .option("--seed <s>", "makes sampling repeatable", parseInteger("--seed"))
-    .option("--stop <text>", "stop before this text; may be given again", collect);
+    .option("--stop <text>", "stop before this text; may be given again", collect)
+    .option("--speculation <how>", "prompt-lookup, or a draft model's folder or hub id (none)");
 }
 
 /**
@@ -47,6 +50,7 @@ export function addGenerationFlags(command: Command): Command {
  */
 export async function readGenerationFlags(flags: GenerationFlags): Promise<GenerationSetup> {
   const { model, preset, maxNewTokens, temperature, topP, topK, seed, stop } = flags;
+  const speculation = flags.speculation === undefined ? undefined : readSpeculation(flags.speculation);
   const base = flags.config === undefined ? resolveConfig() : await loadConfig(flags.config);
   const overrides = {
     ...(model === undefined ? {} : { model }),
@@ -54,8 +58,12 @@ export async function readGenerationFlags(flags: GenerationFlags): Promise<Gener
     ...runnerOverrides(flags, base),
   };
   const config = resolveConfig({ ...base, ...overrides } as ConfigInput);
-  const sampling = { maxNewTokens, temperature, topP, topK, seed, stop };
+  const sampling = { maxNewTokens, temperature, topP, topK, seed, stop, speculation };
   return { config, session: { model: config.model, cache: config.cache }, sampling };
+}
+
+function readSpeculation(how: string): Speculation {
+  return how === "prompt-lookup" || how === "none" ? { method: how } : { method: "draft-model", model: how };
 }
 
 function collect(text: string, earlier: string[] | undefined): string[] {

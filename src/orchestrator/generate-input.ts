@@ -2,6 +2,7 @@ import { z } from "zod";
 import { validate } from "../config/validate.js";
 import { ConfigError } from "../errors.js";
 import type { ChatMessage } from "../bridge/messages.js";
+import { checkSpeculation, speculationSchema, type Speculation } from "./speculation.js";
 
 export interface GenerateOptions {
   /** @default 64 */
@@ -21,6 +22,8 @@ export interface GenerateOptions {
   seed?: number | undefined;
   /** Stop before any of these texts, at most 16. */
   stop?: readonly string[] | undefined;
+  /** Several tokens a pass where they can be guessed; changes no greedy text and no distribution. */
+  speculation?: Speculation | undefined;
   /** Ends the generation; `result()` then has the partial text. */
   signal?: AbortSignal | undefined;
 }
@@ -35,6 +38,7 @@ const optionsSchema = z.strictObject({
   logprobs: z.number().int().min(0).max(20).optional(),
   seed: z.number().int().optional(),
   stop: z.array(z.string().min(1)).max(16).default([]),
+  speculation: speculationSchema.optional(),
 });
 
 const messagesSchema = z.array(z.strictObject({ role: z.enum(["system", "user", "assistant"]), content: z.string() }));
@@ -45,7 +49,9 @@ export type CheckedInput = { prompt: string; messages: null } | { prompt: null; 
 /** Checks sampling options before anything is sent. */
 export function checkGenerateOptions(options: Omit<GenerateOptions, "signal">): CheckedOptions {
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  return validate(optionsSchema, Object.fromEntries(given), { attempt: "generate" });
+  const checked = validate(optionsSchema, Object.fromEntries(given), { attempt: "generate" });
+  if (checked.speculation !== undefined) checkSpeculation(checked.speculation);
+  return checked;
 }
 
 /** Checks what to go on from: a text, or the turns of a conversation. */

@@ -36,6 +36,10 @@ export interface GenerationMetrics {
   reusedTokens: number;
   /** How often its cache was dropped for others and filled again. */
   preemptions: number;
+  /** Tokens that speculative decoding proposed. */
+  draftedTokens: number;
+  /** Those of them that became text. */
+  acceptedTokens: number;
   /** What its cache holds, in bytes. */
   kvBytes: number;
 }
@@ -125,8 +129,10 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
   };
 
   onResult = ({ promptTokens, completionTokens, ...wire }: WireGenerationResult): void => {
-    const { queueTimeMs, interTokenLatencyMs, reusedTokens, preemptions, kvBytes, ...rest } = wire;
-    const metrics = { queueTimeMs, interTokenLatencyMs, reusedTokens, preemptions, kvBytes };
+    const { queueTimeMs, interTokenLatencyMs, reusedTokens, preemptions, kvBytes, ...others } = wire;
+    const { draftedTokens, acceptedTokens, ...rest } = others;
+    const counts = { reusedTokens, preemptions, draftedTokens, acceptedTokens };
+    const metrics = { queueTimeMs, interTokenLatencyMs, ...counts, kvBytes };
     this.#isEnded = true;
     this.#result.resolve({ ...rest, usage: { promptTokens, completionTokens }, metrics });
     this.#wakeReader?.();
@@ -159,10 +165,10 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
   async #endUnstarted(session: string): Promise<void> {
     try {
       const kvCache = await this.#client.memory(session);
-      const counts = { promptTokens: 0, completionTokens: 0, reusedTokens: 0, preemptions: 0 };
+      const tokens = { promptTokens: 0, completionTokens: 0, reusedTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
       const times = { timeToFirstTokenMs: null, tokensPerSecond: null, queueTimeMs: null, interTokenLatencyMs: null };
       const kvBytes = kvCache.packedBytes + kvCache.fullPrecisionBytes;
-      this.onResult({ text: "", finishReason: "cancelled", ...counts, ...times, kvBytes, kvCache });
+      this.onResult({ text: "", finishReason: "cancelled", ...tokens, preemptions: 0, ...times, kvBytes, kvCache });
     } catch (error) {
       this.onError(error as KittyError);
     }

@@ -108,6 +108,7 @@ class Generation:
         self.order = 0  # of arrival; the engine's
         self.preemptions = 0
         self.reused_tokens = 0
+        self.speculation = request.speculation  # may be set until it is submitted
         self.speculator: Speculator | None = None
         self._codec = codec
         self._request = request
@@ -150,7 +151,7 @@ class Generation:
             ConfigError: it is empty or does not fit, or the draft model writes other tokens.
             UnsupportedError: the model cannot verify drafts.
         """
-        options = self._request.speculation or speculation
+        options = self.speculation or speculation
         if options is not None and options.method != "none":
             if options.draft_pool is not None:
                 check_draft_pool(self.sequence, options.draft_pool)

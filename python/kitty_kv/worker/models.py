@@ -39,12 +39,16 @@ class ServedModel:
         Raises:
             KittyKvError: the model cannot use this cache.
         """
+        return self.pool(config, max_bytes).new_sequence(self.loaded.context_length)
+
+    def pool(self, config: KittyConfig, max_bytes: int | None = None) -> KvPool:
+        """The memory that sequences of one config and limit share."""
         key = (config, max_bytes)
         pool = self.pools.get(key)
         if pool is None:
             # Another thread may be about to do the same: the first to get there is kept.
             pool = self.pools.setdefault(key, KvPool(self.loaded.model, config, max_bytes=max_bytes))
-        return pool.new_sequence(self.loaded.context_length)
+        return pool
 
     def describe(self) -> dict[str, Any]:
         """The wire's description."""

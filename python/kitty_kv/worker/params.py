@@ -17,6 +17,9 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _ROLES = ("system", "user", "assistant")
 MAX_STOPS = 16
+# As engine/speculation.py has them, which imports torch.
+SPECULATION_METHODS = ("none", "prompt-lookup", "draft-model")
+MAX_DRAFT_TOKENS = 15
 MAX_COUNT = 2**53 - 1
 
 
@@ -85,7 +88,7 @@ def _check_fields(attempt: str, fields: Mapping[str, Field], params: Any, prefix
 def _checked(attempt: str, name: str, field: Field, value: Any) -> Any:
     if value is None and not field.is_required:
         value = field.default
-        if field.fields is None:
+        if field.fields is None or value is None:
             return value
     if not field.check(value):
         raise ConfigError(
@@ -154,15 +157,27 @@ def an_object(fields: Mapping[str, Field] | None = None) -> Field:
     return Field(lambda x: isinstance(x, dict), "an object", {}, fields)
 
 
+def model_name() -> Field:
+    """A model's folder or hub id, or null."""
+    return Field(lambda x: _is_text(x) and x != "" and "\0" not in x, "a folder, a hub id or null", None)
+
+
 positive_number = Field(lambda x: _is_number(x) and x > 0, "a number over 0")
 
 OPEN_SESSION = {
     "session": identifier(),
-    "model": Field(lambda x: _is_text(x) and x != "" and "\0" not in x, "a folder, a hub id or null", None),
+    "model": model_name(),
     "cache": an_object(),
     "dtype": Field(lambda x: x in _DTYPES, f"one of {', '.join(_DTYPES)}", "auto"),
     "kvMemoryMiB": optional(count(1)),
     "device": Field(lambda x: isinstance(x, str) and _DEVICE.fullmatch(x) is not None, "auto, cpu or cuda", "auto"),
+}
+_SPECULATION = {
+    "method": Field(lambda x: x in SPECULATION_METHODS, f"one of {', '.join(SPECULATION_METHODS)}"),
+    "draftTokens": Field(lambda x: _is_int(x, 1, MAX_DRAFT_TOKENS), f"an integer from 1 to {MAX_DRAFT_TOKENS}", 5),
+    "ngramMax": optional(count(1), 4),
+    "ngramMin": optional(count(1), 2),
+    "model": model_name(),
 }
 _GENERATE_OPTIONS = {
     "maxNewTokens": optional(count(1), 64),
@@ -178,6 +193,7 @@ _GENERATE_OPTIONS = {
         f"a list of at most {MAX_STOPS} texts of 1 to 1000 characters",
         [],
     ),
+    "speculation": Field(lambda x: isinstance(x, dict), "an object or null", None, _SPECULATION),
 }
 GENERATE = {
     "session": identifier(),

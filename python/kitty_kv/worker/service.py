@@ -10,6 +10,7 @@ from ..engine.engine import Engine
 from ..engine.generation import Request
 from ..engine.sampling import SamplingOptions
 from .bench_generate import PRESET, BenchModel
+from .drafts import DraftModelDrafts, speculation_from_wire
 from .later import Later, Work
 from .models import ModelStore
 from .outbox import Outbox
@@ -95,12 +96,16 @@ class Service:
             repetition_penalty=options["repetitionPenalty"],
             logprobs=options["logprobs"],
         )
+        speculation = speculation_from_wire(options["speculation"])
+        drafts = speculation if isinstance(speculation, DraftModelDrafts) else None
+        settled = None if drafts is not None else speculation
         self._sessions.generate(
             params["session"],
             params["stream"],
             prompt,
-            lambda tokens: Request(tokens, options["maxNewTokens"], sampling, options["stop"]),
+            lambda tokens: Request(tokens, options["maxNewTokens"], sampling, options["stop"], settled),
             params["credit"],
+            drafts,
         )
         return {}
 

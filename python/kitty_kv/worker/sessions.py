@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 from ..config import KittyConfig
 from ..engine.generation import Generation, Request, Result
+from ..engine.kv_pool import KvPool
 from ..engine.sequence import Sequence
 from ..errors import ConfigError, KittyKvError
+from .drafts import DraftModelDrafts, check_tokenizer
 from .models import Key, ModelStore, ServedModel
 from .prompts import Message, Prompt
 from .streams import StreamListener, StreamTable
@@ -28,6 +30,7 @@ class Session:
     sequence: Sequence
     messages: list[Message] = dataclasses.field(default_factory=list)
     stream: str | None = None
+    draft_key: Key | None = None  # of the draft model that its generations used last
     is_closed: bool = False
 
 
@@ -101,8 +104,16 @@ class SessionTable:
             )
         return session
 
-    def generate(self, name: str, stream: str, prompt: Prompt, make_request: MakeRequest, credit: int) -> None:
-        """Accepts a generation; its tokens and its one end are events.
+    def generate(
+        self,
+        name: str,
+        stream: str,
+        prompt: Prompt,
+        make_request: MakeRequest,
+        credit: int,
+        drafts: DraftModelDrafts | None = None,
+    ) -> None:
+        """Accepts a generation; its tokens and its one end are events. The model of ``drafts`` is loaded first.
 
         Raises:
             KittyKvError: ``session_not_found``, ``session_busy``, ``queue_full``, or what the prompt cannot be.
@@ -123,7 +134,16 @@ class SessionTable:
             session.stream = stream
             return generation
 
-        self._streams.start(stream, session.config.preset, make, lambda result: self._end(session, prompt, result))
+        def prepare(generation: Generation) -> None:
+            generation.speculation = drafts.speculation(self._load_draft(session, drafts.model))
+
+        self._streams.start(
+            stream,
+            session.config.preset,
+            make,
+            lambda result: self._end(session, prompt, result),
+            None if drafts is None else prepare,
+        )
 
     def close(self, name: str) -> None:
         """Forgets a session, cancels its stream and frees its cache when that has ended.
@@ -143,6 +163,21 @@ class SessionTable:
             self._release(session)
         else:
             self._streams.cancel(stream)
+
+    def _load_draft(self, session: Session, path: str) -> KvPool:
+        """Memory for caches of the draft model, which stays loaded for the session until that takes another or closes.
+
+        Raises:
+            KittyKvError: it cannot be loaded, or has another tokenizer.
+        """
+        _, dtype, device = session.key
+        key, served = self._models.acquire(path, dtype, device)
+        before, session.draft_key = session.draft_key, key
+        if before is not None:
+            self._models.release(before)
+        check_tokenizer(session.model, served)
+        # A draft's cache is small beside the model's, and exact drafts are accepted more often.
+        return served.pool(KittyConfig(preset="fp16"))
 
     def _add(self, reservation: Reservation, session: Session) -> None:
         with self._lock:
@@ -167,3 +202,5 @@ class SessionTable:
     def _release(self, session: Session) -> None:
         self._streams.release(session.sequence)
         self._models.release(session.key)
+        if session.draft_key is not None:
+            self._models.release(session.draft_key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 
@@ -28,11 +29,20 @@ class StreamTable:
     def __len__(self) -> int:
         return len(self._running)
 
-    def start(self, name: str, preset: str, make: Callable[[StreamListener], Generation], on_over: OnOver) -> None:
+    def start(
+        self,
+        name: str,
+        preset: str,
+        make: Callable[[StreamListener], Generation],
+        on_over: OnOver,
+        prepare: Callable[[Generation], None] | None = None,
+    ) -> None:
         """Starts what ``make`` builds around a listener.
 
         Args:
             on_over: called before the end is sent, with the result or None after an error.
+            prepare: what takes its time and must be done before the generation's first step; it runs on a thread of its
+                own, and what it raises is the stream's end.
 
         Raises:
             ConfigError: the name is in use.
@@ -45,6 +55,10 @@ class StreamTable:
                 StreamListener(name, self._outbox, preset, lambda result: self._end(name, on_over, result))
             )
             self._running[name] = generation
+        if prepare is not None:
+            work = functools.partial(self._prepare, generation, prepare)
+            threading.Thread(target=work, name=f"kitty-prepare-{name}", daemon=True).start()
+            return
         try:
             self._engine.submit(generation)
         except BaseException:
@@ -67,6 +81,14 @@ class StreamTable:
     def release(self, sequence: Sequence) -> None:
         """Gives back what a sequence holds on which nothing runs any more."""
         self._engine.close(sequence)
+
+    def _prepare(self, generation: Generation, prepare: Callable[[Generation], None]) -> None:
+        try:
+            prepare(generation)
+            self._engine.submit(generation)
+        # Loading a model raises what it likes, and the host must hear of it.
+        except BaseException as error:  # noqa: BLE001
+            generation.listener.on_error(error)
 
     def _end(self, name: str, on_over: OnOver, result: Result | None) -> None:
         with self._lock:

@@ -67,6 +67,41 @@ BAD_PARAMS = {
     "stop that is a text": ("generate", OK | {"options": {"stop": "x"}}, "options.stop must be"),
     "an empty stop string": ("generate", OK | {"options": {"stop": [""]}}, "options.stop must be"),
     "too many stop strings": ("generate", OK | {"options": {"stop": ["x"] * 17}}, "options.stop must be"),
+    "speculation without a method": (
+        "generate",
+        OK | {"options": {"speculation": {}}},
+        "options.speculation.method must be",
+    ),
+    "speculation by magic": (
+        "generate",
+        OK | {"options": {"speculation": {"method": "magic"}}},
+        "one of none, prompt-lookup, draft-model",
+    ),
+    "a misspelt field of speculation": (
+        "generate",
+        OK | {"options": {"speculation": {"method": "prompt-lookup", "draftToken": 3}}},
+        "did you mean 'options.speculation.draftTokens'",
+    ),
+    "a draft that is too long": (
+        "generate",
+        OK | {"options": {"speculation": {"method": "prompt-lookup", "draftTokens": 16}}},
+        "options.speculation.draftTokens must be",
+    ),
+    "no draft model to draft with": (
+        "generate",
+        OK | {"options": {"speculation": {"method": "draft-model"}}},
+        "options.speculation.model must be the draft model's folder",
+    ),
+    "a draft model that nothing needs": (
+        "generate",
+        OK | {"options": {"speculation": {"method": "prompt-lookup", "model": "x"}}},
+        "options.speculation.model must be left out",
+    ),
+    "matches shorter than the shortest": (
+        "generate",
+        OK | {"options": {"speculation": {"method": "prompt-lookup", "ngramMax": 1}}},
+        "ngramMax must be at least ngramMin, 2, got 1",
+    ),
     "options that are a list": ("generate", OK | {"options": []}, "options must be"),
     "a model that is empty": ("openSession", OPEN | {"model": ""}, "model must be"),
     "a model with a null byte": ("openSession", OPEN | {"model": "a\0b"}, "model must be"),
