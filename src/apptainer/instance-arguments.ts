@@ -2,7 +2,7 @@ import type { CheckedSettings } from "./instance-settings.js";
 
 /** Where an instance finds this package's own programs. */
 export const INSIDE = {
-  pythonia: "/opt/kitty-kv/pythonia",
+  bridge: "/opt/kitty-kv/bridge",
   python: "/opt/kitty-kv/python",
   kernels: "/opt/kitty-kv/kernels",
 } as const;
@@ -19,7 +19,7 @@ export function startArguments(
   const { image, overlay, modelFolders, hasNvidia, network, memoryMiB, cpus } = settings;
   // The scratch folder is the one place it may write.
   const binds = [`${scratch}:/tmp`];
-  for (const name of ["pythonia", "python", "kernels"] as const) binds.push(`${programs[name]}:${INSIDE[name]}:ro`);
+  for (const name of ["bridge", "python", "kernels"] as const) binds.push(`${programs[name]}:${INSIDE[name]}:ro`);
   for (const folder of modelFolders) binds.push(`${folder}:${folder}:ro`);
   return [
     ...["instance", "start", "--containall", "--cleanenv", "--no-home", "--no-privs", "--no-eval"],

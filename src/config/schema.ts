@@ -50,6 +50,17 @@ const apptainerSchema = z.strictObject({
   cpus: z.number().positive().nullable().default(null),
 });
 
+/** How many workers sessions share, and when there are more or fewer of them. */
+const poolSchema = z
+  .strictObject({
+    min: z.number().int().positive().default(1),
+    max: z.number().int().positive().optional(),
+    sessionsPerWorker: z.number().int().positive().default(8),
+    idleTimeoutMs: durationMs.default(60_000),
+  })
+  .transform(({ max, ...pool }) => ({ ...pool, max: max ?? pool.min }))
+  .refine(({ min, max }) => max >= min, { path: ["max"], message: "must not be below min" });
+
 const serverSchema = z.strictObject({
   host: z.string().min(1).default("127.0.0.1"),
   port: z.number().int().min(0).max(65_535).default(7717),
@@ -61,6 +72,7 @@ export const configSchema = z.strictObject({
   cache: cacheSchema.prefault({}).transform((cache) => ({ preset: "kitty-pro" as const, ...cache })),
   runner: z.enum(["local", "apptainer", "slurm"]).default("local"),
   worker: workerSchema.prefault({}),
+  pool: poolSchema.prefault({}),
   apptainer: apptainerSchema.prefault({}),
   server: serverSchema.prefault({}),
 });

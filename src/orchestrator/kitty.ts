@@ -5,7 +5,7 @@ import type { Config, ConfigInput } from "../config/schema.js";
 import type { Runner } from "../runner/runner.js";
 import { createRunner } from "./create-runner.js";
 import { Sessions } from "./sessions.js";
-import { WorkerSlot } from "./worker-slot.js";
+import { WorkerPool } from "./worker-pool.js";
 
 export interface KittyOptions {
   /** A YAML file, or the same as an object; every key has a default. */
@@ -24,14 +24,14 @@ export class Kitty implements AsyncDisposable {
   readonly #runner: Runner;
   #closing: Promise<void> | undefined;
 
-  private constructor(config: Config, runner: Runner, slot: WorkerSlot) {
+  private constructor(config: Config, runner: Runner, pool: WorkerPool) {
     this.config = config;
     this.#runner = runner;
-    this.sessions = new Sessions(slot, config);
+    this.sessions = new Sessions(pool, config);
   }
 
   /**
-   * Starts a worker and resolves when it said hello; its imports go on while you open a session.
+   * Starts the workers there always are and resolves when they said hello; their imports go on while you open a session.
    * @throws ConfigError, NotFoundError (no Python), WorkerExitedError, CancelledError
    * @example await using kitty = await Kitty.start();
    */
@@ -40,14 +40,14 @@ export class Kitty implements AsyncDisposable {
     const config = typeof input === "string" ? await loadConfig(input) : resolveConfig(input);
     throwIfAborted(signal, "start Kitty");
     const runner = options.runner ?? createRunner(config);
-    const slot = new WorkerSlot(runner, onLog);
+    const pool = new WorkerPool(runner, config.pool, onLog);
     try {
-      await slot.worker(signal);
+      await pool.fill(signal);
     } catch (error) {
       await runner.stop();
       throw error;
     }
-    return new Kitty(config, runner, slot);
+    return new Kitty(config, runner, pool);
   }
 
   /** Closes the sessions and stops the workers; resolves when no process is left. */

@@ -1,10 +1,12 @@
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import { abortable, throwIfAborted } from "../bridge/abortable.js";
 import type { WorkerClient } from "../bridge/worker-client.js";
 import { cacheSchema, type CacheInput, type Config } from "../config/schema.js";
 import { validate } from "../config/validate.js";
 import { KittyError } from "../errors.js";
 import { Session } from "./session.js";
-import type { WorkerSlot } from "./worker-slot.js";
+import type { WorkerPlace, WorkerPool } from "./worker-pool.js";
 
 export interface OpenSessionOptions {
   /** A model's folder or hub id; null is the bundled model. @default the configuration's */
@@ -14,16 +16,16 @@ export interface OpenSessionOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** The open sessions of one Kitty; any number at once in one worker. */
+/** The open sessions of one Kitty; any number at once, in one worker or several. */
 export class Sessions {
-  readonly #slot: WorkerSlot;
+  readonly #pool: WorkerPool;
   readonly #config: Config;
   readonly #open = new Set<Session>();
   #count = 0;
   #isClosed = false;
 
-  constructor(slot: WorkerSlot, config: Config) {
-    this.#slot = slot;
+  constructor(pool: WorkerPool, config: Config) {
+    this.#pool = pool;
     this.#config = config;
   }
 
@@ -36,34 +38,41 @@ export class Sessions {
     if (this.#isClosed)
       throw new KittyError("Cannot open a session: this Kitty is closed, start a new one", { code: "closed" });
     throwIfAborted(options.signal, "open a session");
-    const client = await this.#slot.worker(options.signal);
-    const { device, dtype, kvMemoryMiB, stepTimeoutMs } = this.#config.worker;
-    const params = {
-      session: `s${String(++this.#count)}`,
-      model: options.model === undefined ? this.#config.model : options.model,
-      cache,
-      dtype,
-      device,
-      kvMemoryMiB,
-    };
-    const opening = client.openSession(params, { timeoutMs: stepTimeoutMs });
-    const {
-      session: id,
-      model,
-      cache: resolved,
-    } = await abortable(opening, options.signal, "open a session").catch((error: unknown) => {
-      closeLater(opening, client, params.session);
+    const place = await this.#pool.join(options.signal);
+    try {
+      return await this.#openIn(place, cache, options);
+    } catch (error) {
+      place.leave();
       throw error;
-    });
-    const session: Session = new Session({ id, model, cache: resolved }, client, () => this.#open.delete(session));
-    this.#open.add(session);
-    return session;
+    }
   }
 
   /** Closes all of them, for good. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await Promise.all([...this.#open].map((session) => session.close()));
+  }
+
+  async #openIn(
+    { client, leave }: WorkerPlace,
+    cache: Record<string, string | number>,
+    { model: wanted = this.#config.model, signal }: OpenSessionOptions,
+  ): Promise<Session> {
+    const { device, dtype, kvMemoryMiB, stepTimeoutMs } = this.#config.worker;
+    const name = `s${String(++this.#count)}`;
+    const params = { session: name, model: absoluteFolder(wanted), cache, dtype, device, kvMemoryMiB };
+    const opening = client.openSession(params, { timeoutMs: stepTimeoutMs });
+    const opened = await abortable(opening, signal, "open a session").catch((error: unknown) => {
+      closeLater(opening, client, name);
+      throw error;
+    });
+    const { session: id, model, cache: resolved } = opened;
+    const session: Session = new Session({ id, model, cache: resolved }, client, () => {
+      this.#open.delete(session);
+      leave();
+    });
+    this.#open.add(session);
+    return session;
   }
 
   #resolveCache(input: CacheInput | undefined): Record<string, string | number> {
@@ -73,6 +82,11 @@ export class Sessions {
       Object.entries(merged).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
     );
   }
+}
+
+/** A worker may have another working folder; a hub id stays as it is. */
+function absoluteFolder(model: string | null): string | null {
+  return model !== null && existsSync(model) ? resolve(model) : model;
 }
 
 /** The worker goes on opening a session that nobody waits for any more; it must not keep it. */

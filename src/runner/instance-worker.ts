@@ -15,7 +15,7 @@ export const INSTANCE_PYTHON = "/opt/kitty/env/bin/python";
 export function programFolders(): ProgramFolders {
   const [python, kernels] = ["python", "kernels"].map((name) => join(packageRoot(), name)) as [string, string];
   const check = (path: string): string => checkedPath(path, "a folder of this package");
-  return { pythonia: check(pythoniaDir()), python: check(python), kernels: check(kernels) };
+  return { bridge: check(pythoniaDir()), python: check(python), kernels: check(kernels) };
 }
 
 export interface InstanceWorkerOptions {
@@ -30,7 +30,7 @@ export function instanceWorkerCommand(
   { name, visibleDevices }: Pick<InstanceRecord, "name" | "visibleDevices">,
   { python, program }: InstanceWorkerOptions,
 ): Command {
-  const worker = [python ?? INSTANCE_PYTHON, "-m", "kitty_kv.worker", "--pythonia", INSIDE.pythonia];
+  const worker = [python ?? INSTANCE_PYTHON, "-m", "kitty_kv.worker", "--pythonia", INSIDE.bridge];
   return {
     file: apptainerProgram(program),
     args: execArguments(name, [...worker, "--die-with-parent"]),
