@@ -24,7 +24,7 @@ from ..engine.scheduler import SchedulerOptions
 from ..hf.loading import LoadedModel, load_model
 
 
-class _Reader:
+class Reader:
     """Waits for the end."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ def measure(
         for _ in range(sessions):
             prompt = [chance.randrange(1, vocabulary) for _ in range(prompt_tokens)]
             sequence = pool.new_sequence(loaded.context_length)
-            readers.append(_Reader())
+            readers.append(Reader())
             request = Request(lambda prompt=prompt: prompt, new_tokens)
             engine.submit(Generation(sequence, codec, request, readers[-1], new_tokens))
     results = [reader.result() for reader in readers]

@@ -41,3 +41,23 @@ def test_bench_inside_prints_its_figures() -> None:
     figures = json.loads(done.stdout)
     assert figures["tokens"] == TOKENS
     assert figures["tokensPerSecond"] == TOKENS / figures["seconds"]
+
+
+def test_bench_sessions_generates_what_the_worker_generates(shared: Host) -> None:
+    prompts = ["Chapter 1. The ship", "Chapter 2. The captain had been two days"]
+    done = subprocess.run(
+        [sys.executable, "-m", "kitty_kv.worker.bench_sessions", "--preset", "kitty-pro", "--new-tokens", "12"],
+        input=json.dumps(prompts),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'python'}:{ROOT / 'kernels'}"},
+        check=True,
+        timeout=120,
+    )
+    figures = json.loads(done.stdout)
+    assert figures["tokens"] == 24
+    assert figures["tokensPerSecond"] == 24 / figures["seconds"]
+    for number, prompt in enumerate(prompts):
+        shared.open_session(f"bench-{number}", None)
+        assert shared.text(f"bench-{number}", f"bench-{number}", prompt, maxNewTokens=12) == figures["texts"][number]
+        shared.call("closeSession", {"session": f"bench-{number}"})
