@@ -42,11 +42,11 @@ export async function cpuImage(): Promise<BuiltImage> {
   return await buildImage(image, { definition, ...builder, signal: turn.lost });
 }
 
-/** Test files run side by side, and the image is worth building only once. */
-async function takeTurn(image: string): Promise<OverlayLease> {
+/** Test files run side by side, and what takes long is worth making only once. */
+export async function takeTurn(path: string): Promise<OverlayLease> {
   for (;;) {
     try {
-      return await acquireOverlayLease(image, { kind: "writer", purpose: "build the test image" });
+      return await acquireOverlayLease(path, { kind: "writer", purpose: "make it for the tests" });
     } catch (error) {
       if (!(error instanceof OverlayInUseError)) throw error;
       await sleep(500);

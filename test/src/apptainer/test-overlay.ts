@@ -1,0 +1,73 @@
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { createOverlay } from "../../../src/apptainer/create-overlay.js";
+import { readManifest } from "../../../src/apptainer/overlay-manifest.js";
+import { ownPlan } from "../../../src/apptainer/provision-plan.js";
+import { provisionOverlay } from "../../../src/apptainer/provision-overlay.js";
+import { sealOverlay } from "../../../src/apptainer/seal-overlay.js";
+import { apptainerProblem, cpuImage, imageFolder, takeTurn } from "./test-image.js";
+
+const ROOT = join(import.meta.dirname, "../../..");
+const PYTHON = join(ROOT, ".venv/bin/python");
+const SIZE_MIB = 2048;
+// The Python of the CPU image, whatever the one of this machine is.
+const TARGET = ["--only-binary=:all:", "--python-version", "3.11", "--implementation", "cp"];
+const ABIS = ["cp311", "abi3", "none"].flatMap((abi) => ["--abi", abi]);
+const PLATFORMS = ["manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "any"];
+
+/** Why tests that run workers in instances cannot run here; undefined where they can. */
+export function instancesProblem(): string | undefined {
+  const problem = apptainerProblem();
+  if (problem !== undefined) return problem;
+  const version = torchVersion();
+  if (version.includes("+cpu")) return undefined;
+  return `an overlay for them holds the CPU build of torch, and this machine's pip installs ${version || "none"}`;
+}
+
+/**
+ * A sealed overlay with torch, Transformers and Kitty KV for the CPU image: made once a machine from the packages that
+ * `pip` finds here (a minute or two), and then found by later runs until the lock file or the image changes.
+ */
+export async function testOverlay(): Promise<{ image: string; overlay: string }> {
+  const built = await cpuImage();
+  const lock = readFileSync(join(ROOT, "python/requirements.lock"));
+  const key = createHash("sha256").update(built.sha256).update(lock).digest("hex").slice(0, 12);
+  const folder = imageFolder();
+  const overlay = join(folder, `kitty-${key}.img`);
+  const made = { image: built.path, overlay };
+  await using turn = await takeTurn(join(folder, "overlays"));
+  const manifest = existsSync(overlay) ? await readManifest(overlay).catch(() => undefined) : undefined;
+  if (manifest?.state === "sealed") return made;
+  removeOlder(folder);
+  const wheels = downloadWheels(join(folder, "wheels"));
+  await createOverlay(overlay, { sizeMiB: SIZE_MIB, signal: turn.lost });
+  await provisionOverlay(overlay, { image: built.path, wheels, packageFolder: ROOT, signal: turn.lost });
+  await sealOverlay(overlay);
+  rmSync(wheels, { recursive: true, force: true });
+  return made;
+}
+
+function torchVersion(): string {
+  const code = "import importlib.metadata as m; print(m.version('torch'))";
+  return spawnSync(PYTHON, ["-I", "-c", code], { encoding: "utf8" }).stdout.trim();
+}
+
+/** Of other locks or images, and half-made ones. */
+function removeOlder(folder: string): void {
+  for (const name of readdirSync(folder)) {
+    if (/^kitty-[0-9a-f]{12}\.img/.test(name)) rmSync(join(folder, name), { recursive: true, force: true });
+  }
+}
+
+function downloadWheels(folder: string): string {
+  const { constraints = "" } = ownPlan(ROOT);
+  const requirements = ["setuptools", `torch==${torchVersion()}`, "transformers", "numpy", "safetensors"];
+  const platforms = PLATFORMS.flatMap((platform) => ["--platform", platform]);
+  const flags = ["--quiet", "--disable-pip-version-check", "--no-input", "--dest", folder, "--constraint", constraints];
+  const args = ["-I", "-m", "pip", "download", ...flags, ...TARGET, ...ABIS, ...platforms, ...requirements];
+  const { status, stderr } = spawnSync(PYTHON, args, { encoding: "utf8" });
+  if (status !== 0) throw new Error(`Cannot download wheels for the test overlay: ${stderr.trim()}`);
+  return folder;
+}
