@@ -42,7 +42,9 @@ const runner = new LocalRunner({
   heartbeat: { intervalMs: 5000, timeoutMs: 30_000, stepTimeoutMs: 600_000 },
 });
 const loadBefore = loadavg()[0] ?? NaN;
-await using kitty = await Kitty.start({ config: { cache: { preset } }, runner });
+// One worker, as there is one engine inside Python.
+const pool = { min: 1, max: 1, sessionsPerWorker: prompts.length };
+await using kitty = await Kitty.start({ config: { cache: { preset }, pool }, runner });
 await throughStack(WARM_UP_TOKENS);
 const inside: Round[] = [];
 const outside: Round[] = [];

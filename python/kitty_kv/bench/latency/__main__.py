@@ -78,9 +78,9 @@ def _check_lengths(options: argparse.Namespace, context: int) -> None:
                 f"Cannot measure latency: {flag} needs {longest} tokens a row, new ones included, the model's context has "
                 f"{context}; give fewer."
             )
-    if "budget" in options.parts and options.budget_tokens < options.new_tokens + 2:
+    if "budget" in options.parts and options.budget_tokens < options.new_tokens + 3:
         raise ConfigError(
-            f"Cannot measure latency: --budget-tokens {options.budget_tokens} leaves no prompt of 2 tokens beside "
+            f"Cannot measure latency: --budget-tokens {options.budget_tokens} leaves no prompt of 3 tokens beside "
             f"--new-tokens {options.new_tokens}; give more."
         )
 

@@ -74,8 +74,9 @@ def from_repeated_rows(
     is_compiled: bool,
     max_bytes: int | None = None,
 ) -> Timed:
-    """Feeds all but the last token of one prompt, copies that row's cache to ``batch`` rows of memory of their own, and goes on
-    from another last token in each.
+    """Copies one prompt's cache to ``batch`` rows of memory of their own and goes on from another last token in each.
+
+    All but the prompt's last token is in that cache; ours was fed the last of these by itself.
 
     Args:
         model, peer, batch, prompt_tokens, new_tokens, max_bytes: as in ``from_prompts``.
@@ -88,7 +89,7 @@ def from_repeated_rows(
     prompt = random_prompts(model, 1, prompt_tokens)
     last = random_prompts(model, batch, 1)
     if peer.kind == "engine":
-        with TimedEngine.started(model, peer.config, batch, prompt_tokens, max_bytes) as engine:
+        with TimedEngine.started(model, peer.config, batch, prompt_tokens - 2, max_bytes) as engine:
             sequences = engine.repeated(prompt[0, :-1].tolist(), batch)
             timed = engine.run(sequences, last.tolist(), new_tokens)
     else:
@@ -106,7 +107,9 @@ def _filled(model: Any, peer: Peer, prompt: torch.Tensor, batch: int, max_tokens
         return repeated_rows(model, peer.kind, config, prompt, batch, max_tokens)
     cache = KittyCache.for_model(model, config=peer.config, max_bytes=max_bytes)
     with torch.inference_mode():
-        model(input_ids=prompt, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        # The token by itself frees what a prompt's last tokens hold twice until the next pass.
+        for tokens in (prompt[:, :-1], prompt[:, -1:]):
+            model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache.batch_repeat_interleave(batch)
         own_pages(cache.pages)
     return cache

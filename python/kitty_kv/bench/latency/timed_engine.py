@@ -68,13 +68,15 @@ class TimedEngine:
 
     @torch.inference_mode()
     def repeated(self, prompt: Sequence[int], batch: int) -> list[TokenSequence]:
-        """Histories of ``prompt``, one chunk long, fed once and copied: each has pages of its own."""
+        """Histories of ``prompt``, a chunk and one token, fed once and copied: each has pages of its own."""
         first, *others = self.empty(batch)
         first.tokens.extend(prompt)
-        feed(first)
+        while first.unfed:
+            feed(first)
         for other in others:
             other.tokens.extend(prompt)
             other.take_over(first.cache.fork(), 1)
+            other.note_pass(1)
             own_pages(other.cache.pages)
         return [first, *others]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kitty_kv import KittyCache
-from kitty_kv.bench.latency import attempts
+from kitty_kv.bench.latency import attempts, measure
 from kitty_kv.bench.latency.__main__ import main
 from kitty_kv.bench.latency.attempts import Attempt, Clock, measured
 from kitty_kv.bench.latency.measure import from_prompts, from_repeated_rows, random_prompts
@@ -17,6 +17,7 @@ from kitty_kv.bench.latency.peers import peers
 from kitty_kv.bench.latency.timed import Timed
 from kitty_kv.bench.latency.timed_engine import TimedEngine
 from kitty_kv.config import KittyConfig
+from kitty_kv.errors import CacheOutOfMemoryError
 from kitty_kv.hf.repeated_rows import repeated_rows
 
 SMALL_PAGES = KittyConfig(preset="kitty-pro", page_size=32, sink_tokens=16, recent_tokens=32)
@@ -84,12 +85,13 @@ def test_the_cache_of_16_bits_takes_what_its_tokens_need(make_model, name):
 def test_the_engine_goes_on_from_repeated_rows_as_from_a_prompt(make_model):
     model = make_model()
     prompt, last = random_prompts(model, 1, 100)[0].tolist(), [[5], [6]]
-    with TimedEngine.started(model, SMALL_PAGES, 2, 100) as engine:
+    with TimedEngine.started(model, SMALL_PAGES, 2, 99) as engine:
         rows = engine.repeated(prompt, 2)
         engine.run(rows, last, 20)
     for row, token in zip(rows, last, strict=True):
         cache = KittyCache.for_model(model, config=SMALL_PAGES)
-        model(input_ids=torch.tensor([prompt]), past_key_values=cache, use_cache=True)
+        for tokens in (prompt[:-1], prompt[-1:]):
+            model(input_ids=torch.tensor([tokens]), past_key_values=cache, use_cache=True)
         wanted = model.generate(
             torch.tensor([prompt + token]), past_key_values=cache, do_sample=False, max_new_tokens=20, pad_token_id=0
         )
@@ -155,6 +157,27 @@ def test_all_parts_in_one_command(tmp_path, capsys):
     assert (tmp_path / "report.md").read_text() == document["report"] + "\n"
 
 
+@pytest.mark.parametrize("pass_tokens", [10_000, 50])
+def test_a_prompt_for_each_row_fills_the_same_memory(make_model, monkeypatch, pass_tokens):
+    monkeypatch.setattr(measure, "_PASS_TOKENS", pass_tokens)
+    model = make_model(dtype=torch.bfloat16)
+    for name in ("hf-dynamic", "hf-static", "kitty fp16", "engine fp16"):
+        limits = {"chunk_tokens": 64, "max_bytes": 100 * 410 * token_bytes(model)}
+        (timed,) = from_prompts(model, PEERS[name], 2, 400, 10, runs=1, **limits)
+        assert timed.used_bytes == pytest.approx(2 * 410 * token_bytes(model), rel=0.05)
+        assert timed.first_token_s > 0 and timed.step_s > 0
+
+
+@pytest.mark.parametrize("name", ["kitty kitty-pro", "engine kitty-pro"])
+def test_rows_that_do_not_fit_are_an_error_not_a_slow_figure(make_model, name):
+    model = make_model(dtype=torch.bfloat16)
+    one = from_repeated_rows(model, PEERS[name], 1, 300, 10, is_compiled=False).used_bytes
+    fitting = from_repeated_rows(model, PEERS[name], 2, 300, 10, is_compiled=False, max_bytes=3 * one)
+    assert fitting.cache_bytes <= 3 * one
+    with pytest.raises(CacheOutOfMemoryError):
+        from_repeated_rows(model, PEERS[name], 5, 300, 10, is_compiled=False, max_bytes=3 * one)
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -162,7 +185,7 @@ def test_all_parts_in_one_command(tmp_path, capsys):
         (["--parts=step,paint"], "want some of step, budget, prefill, got 'step,paint'"),
         (["--parts=budget", "--budget-tokens=8192"], "--budget-tokens needs 8192 tokens a row"),
         (["--parts=prefill", "--prefill=1x4096"], "--prefill needs 4097 tokens a row"),
-        (["--parts=budget", "--budget-tokens=20"], "leaves no prompt of 2 tokens"),
+        (["--parts=budget", "--budget-tokens=20"], "leaves no prompt of 3 tokens"),
         (["--new-tokens=5"], "want a whole number above 5"),
         (["--time-limit=0"], "want a number above 0"),
     ],
