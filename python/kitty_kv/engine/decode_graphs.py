@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..cache.decode_tables import DecodeTables, TableShape
-from ..hf.decode_pass import CompiledLayers, DecodeCache
+from ..hf.compiled_layers import run_compiled
+from ..hf.decode_pass import DecodeCache
 from ..hf.warn_once import warn_once
 
 if TYPE_CHECKING:
@@ -28,17 +28,14 @@ class DecodeGraphs:
 
     Args:
         model: that the batches run on.
-        backend: of ``torch.compile`` for the decoder layers; None runs them as they are.
     """
 
-    def __init__(self, model: Any, backend: str | None = "inductor") -> None:
+    def __init__(self, model: Any) -> None:
         self._model = model
         self._graphs: dict[TableShape, _Graph] = {}  # by their last use
         self._storage: Storage | None = None  # whose pools' addresses the graphs hold
         self._version = 0
         self._pool: Any = None
-        self._layers: CompiledLayers | None = None
-        self._backend = backend
         self._refusal: str | None = None
 
     def takes(self, batch: JoinedCache) -> bool:
@@ -108,26 +105,17 @@ class DecodeGraphs:
         return logits
 
     def _warm_up(self, graph: _Graph) -> torch.Tensor:
-        """Runs the pass as it is: what it writes a second time is the same."""
-        if self._backend is not None:
-            self._layers = self._layers or CompiledLayers(self._model, self._backend)
-            try:
-                with self._layers.active():
-                    return self._run_beside(graph)
-            except torch._dynamo.exc.TorchDynamoException as error:
-                model = type(self._model).__name__
-                warn_once(f"Decode steps of {model} run without torch.compile, which failed: {_first_line(error)}")
-                self._layers = self._backend = None
-        return self._run_beside(graph)
+        """Runs the pass as it is, which compiles what must be: what it writes a second time is the same."""
+        return run_compiled(self._model, lambda: self._run_beside(graph), may_repeat=lambda: True)
 
     def _run_beside(self, graph: _Graph) -> torch.Tensor:
         if self._model.device.type != "cuda":
-            return graph.cache.run(self._model)
+            return graph.cache.decode(self._model)
         # Not on the default stream, as recording demands.
         here, beside = torch.cuda.current_stream(), torch.cuda.Stream()
         beside.wait_stream(here)
         with torch.cuda.stream(beside):
-            logits = graph.cache.run(self._model)
+            logits = graph.cache.decode(self._model)
         here.wait_stream(beside)
         return logits
 
@@ -135,11 +123,14 @@ class DecodeGraphs:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         recorded = torch.cuda.CUDAGraph()
-        active = self._layers.active() if self._layers is not None else contextlib.nullcontext()
-        try:
+
+        def record() -> torch.Tensor:
             # Other threads may go on using the device.
-            with active, torch.cuda.graph(recorded, pool=self._pool, capture_error_mode="thread_local"):
-                graph.logits = graph.cache.run(self._model)
+            with torch.cuda.graph(recorded, pool=self._pool, capture_error_mode="thread_local"):
+                return graph.cache.decode(self._model)
+
+        try:
+            graph.logits = run_compiled(self._model, record, may_repeat=lambda: False)
         # A model that waits for the device cannot be recorded: mixtures of experts do in this version of Transformers.
         except RuntimeError as error:
             self._refusal = _first_line(error)

@@ -10,9 +10,9 @@ from transformers.masking_utils import causal_mask_function, sdpa_mask, sliding_
 
 from ..cache.dense_attention import causal_mask, dense_attention
 from ..errors import UnsupportedError
-from .decode_pass import decode_next_layer, is_decoding
 from .padding import has_padding
 from .staged import staged_for
+from .traced_cache import attend_next_layer, is_traced
 
 _UNSUPPORTED_ARGUMENTS = ("s_aux", "head_mask", "position_bias", "alibi", "cu_seq_lens_q")
 
@@ -53,8 +53,8 @@ def kitty_attention(
     if dropout:
         raise UnsupportedError(f"Cannot attend with dropout {dropout} in the kitty attention: call model.eval() first.")
     options = {"scaling": query.shape[-1] ** -0.5 if scaling is None else scaling, "softcap": softcap}
-    if torch.compiler.is_compiling() or is_decoding():
-        return decode_next_layer(query, key, value, **options).transpose(1, 2), None
+    if torch.compiler.is_compiling() or is_traced():
+        return attend_next_layer(query, key, value, **options).transpose(1, 2), None
     staged = staged_for(key)
     if staged is None:
         out = _attend_without_cache(query, key, value, attention_mask, sliding_window, **options)

@@ -157,7 +157,7 @@ class KittyCache(CacheContents, RowOperations, Copies):
     def attend(
         self,
         layer_idx: int,
-        module: torch.nn.Module,
+        module: torch.nn.Module | None,
         query: torch.Tensor,
         keys: torch.Tensor,
         values: torch.Tensor,
@@ -170,7 +170,7 @@ class KittyCache(CacheContents, RowOperations, Copies):
         """Attends a layer's new tokens to the cache and to each other, and adds them; for the attention function.
 
         Args:
-            layer_idx, module: which layer.
+            layer_idx, module: which layer; without a module nothing checks that it is the model's.
             query: ``[B, HQ, S, D]``.
             keys, values: ``[B, HKV, S, D]`` that ``update`` took.
             mask: bool ``[B, T]`` over all positions, False at padding; None if there is none.
@@ -183,8 +183,9 @@ class KittyCache(CacheContents, RowOperations, Copies):
             CacheError: the mask contradicts what the cache holds, or the cache belongs to another model.
             UnsupportedError: the layer's window is not the one that the config says.
         """
-        self.identity.check_module(layer_idx, module)
-        check_window(layer_idx, module, self.windows[layer_idx], window)
+        if module is not None:
+            self.identity.check_module(layer_idx, module)
+            check_window(layer_idx, module, self.windows[layer_idx], window)
         cached = Cached(self.slots, self.lengths)
         read = functools.partial(self._new_tokens, mask, keys.shape[2])
         with self._layer_pass(layer_idx, keys, cached, read) as real:

@@ -21,9 +21,12 @@ from kitty_kv.engine.decode_graphs import DecodeGraphs, padded_rows
 from kitty_kv.engine.kv_pool import KvPool
 from kitty_kv.engine.passes import JoinedPasses, feed
 from kitty_kv.errors import UnsupportedError
-from kitty_kv.hf.decode_pass import decode_next_layer, decoder_layers
+from kitty_kv.hf.cache import KittyCache
+from kitty_kv.hf.chunk_pass import feed_chunk
+from kitty_kv.hf.compiled_layers import decoder_layers, use_backend
 from kitty_kv.hf.install import install
 from kitty_kv.hf.merged_products import make_adjacent, merge_siblings
+from kitty_kv.hf.traced_cache import attend_next_layer
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "hf" / "table"))
 from families import make_family
@@ -70,7 +73,7 @@ def installed():
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_passes_over_fixed_tables_equal_ordinary_ones_to_the_bit(preset: str) -> None:
     model = make_family("qwen3", dtype=torch.float32)
-    found = decode(model, PRESETS[preset], lambda model: DecodeGraphs(model, None))
+    found = decode(model, PRESETS[preset], DecodeGraphs)
     assert_same(found, decode(model, PRESETS[preset], lambda model: None))
 
 
@@ -83,7 +86,8 @@ def test_every_family_runs_compiled_with_code_for_one_layer_only(family: str) ->
     counts = torch._dynamo.utils.counters
     counts.clear()
     # The compiler's front end alone: what it makes of a layer runs as it is.
-    assert_same(decode(model, config, lambda model: DecodeGraphs(model, "eager")), wanted, 1e-5)
+    use_backend(model, "eager")
+    assert_same(decode(model, config, DecodeGraphs), wanted, 1e-5)
     assert not counts["graph_break"]
     # One for the first number of rows and one for any other, not one a layer.
     assert counts["stats"]["unique_graphs"] <= 2
@@ -121,6 +125,23 @@ def test_layers_whose_weights_are_no_plain_ones_stay_as_they_are() -> None:
     assert layer.self_attn.q_proj.weight.data_ptr() == place
 
 
+@pytest.mark.parametrize("impl", ["auto", "reference"])
+@pytest.mark.parametrize("backend", [None, "eager"])
+def test_prompts_in_compiled_chunks_equal_ordinary_passes(backend: str | None, impl: str) -> None:
+    model = make_family("qwen3", dtype=torch.float32)
+    tokens = [(7 * at) % 96 for at in range(420)]
+    caches = [KittyCache.for_model(model, preset="kitty-pro", impl=impl) for _ in range(2)]
+    use_backend(model, backend)
+    with torch.inference_mode():
+        for first, end in ((0, 300), (300, 301), (301, 420)):
+            found = feed_chunk(model, caches[0], tokens[first:end])
+            inputs = torch.tensor([tokens[first:end]])
+            wanted = model(input_ids=inputs, past_key_values=caches[1], use_cache=True).logits[0, -1]
+            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    assert caches[0].get_seq_length() == caches[1].get_seq_length() == 420
+    assert caches[0].memory() == caches[1].memory()
+
+
 def test_several_tokens_a_row_equal_ordinary_passes() -> None:
     model = make_family("llama", dtype=torch.float32)
 
@@ -135,13 +156,13 @@ def test_several_tokens_a_row_equal_ordinary_passes() -> None:
             logits = passes.feed_ahead(sequences, [[3], [4, 5, 6], [7, 8]])
         return torch.cat([logits[0, :1], logits[1, :3], logits[2, :2]]), [s.cache.dequantize(0) for s in sequences]
 
-    assert_same(run(lambda model: DecodeGraphs(model, None)), run(lambda model: None))
+    assert_same(run(DecodeGraphs), run(lambda model: None))
 
 
 def test_the_attention_in_a_model_that_somebody_else_compiles_says_why_it_cannot_run() -> None:
     query, keys = torch.zeros(1, 2, 1, 32), torch.zeros(1, 1, 1, 32)
     with pytest.raises(UnsupportedError, match=r"torch\.compile"):
-        decode_next_layer(query, keys, keys, 1.0, None)
+        attend_next_layer(query, keys, keys, 1.0, None)
 
 
 def test_batches_are_padded_to_few_sizes() -> None:
@@ -171,8 +192,10 @@ def test_graphs_on_a_gpu_equal_ordinary_passes(family: str, preset: str, backend
     made = []
 
     def new_graphs(model):
-        made.append(DecodeGraphs(model, backend))
+        made.append(DecodeGraphs(model))
         return made[-1]
+
+    use_backend(model, backend)
 
     found = decode(model, PRESETS[preset], new_graphs, impl="auto")
     assert made[0].recorded > 0
