@@ -79,7 +79,7 @@ def _row(model: Any, attempt: Attempt, clock: Clock) -> LatencyRow:
         # Other people's caches raise what they like, and the rows that follow are worth having.
         except Exception as error:  # noqa: BLE001
             found = {"reason": _reason(error)}
-    forget_generation(model)
+        forget_generation(model)
     return LatencyRow(
         attempt.part, attempt.peer.name, attempt.batch, attempt.prompt_tokens, attempt.new_tokens, **found
     )

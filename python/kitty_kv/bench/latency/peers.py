@@ -67,15 +67,17 @@ class Peer:
 
 
 def peers(preset: str) -> list[Peer]:
-    """All that are compared, ours last: with pages of 16 bits, and with ``preset``."""
+    """All that are compared, ours with pages of 16 bits and with ``preset``; last what may take many times as long as the others, so
+    that a time limit costs least.
+    """
     presets = dict.fromkeys(("fp16", preset))
     quanto = "optimum.quanto" if importlib.util.find_spec("optimum") is not None else "optimum"
     return [
         Peer("hf-dynamic", "dynamic"),
         Peer("hf-static", "static"),
         Peer("hf-static-compiled", "static", is_compiled=True, needs_cuda=True),
-        Peer("hf-quanto-2", "quantized", backend="quanto", missing=(quanto,)),
-        Peer("hf-hqq-2", "quantized", backend="HQQ", missing=("hqq",)),
         *(Peer(f"kitty {name}", "kitty", PRESETS[name]) for name in presets),
         *(Peer(f"engine {name}", "engine", PRESETS[name]) for name in presets),
+        Peer("hf-quanto-2", "quantized", backend="quanto", missing=(quanto,)),
+        Peer("hf-hqq-2", "quantized", backend="HQQ", missing=("hqq",)),
     ]
