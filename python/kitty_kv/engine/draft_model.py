@@ -80,7 +80,7 @@ class DraftModel:
     def _draft(self, wanted: list[Wanted], companions: list[Sequence], counts: list[int]) -> list[Draft]:
         active = [at for at, count in enumerate(counts) if count]
         for at in active:
-            _catch_up(companions[at], wanted[at].sequence)
+            _catch_up(companions[at], wanted[at].sequence.tokens)
         rows = {at: companions[at].tokens[companions[at].held :] for at in active}
         tokens: list[list[int]] = [[] for _ in wanted]
         probabilities: list[list[torch.Tensor]] = [[] for _ in wanted]
@@ -129,11 +129,9 @@ def _companion(sequence: Sequence, pool: KvPool) -> Sequence:
     return sequence.draft
 
 
-def _catch_up(companion: Sequence, sequence: Sequence) -> None:
-    """Gives the companion the tokens of ``sequence`` that it lacks, and feeds it all but the last few."""
-    tokens = sequence.tokens
-    # What was drafted before is not what the text says.
-    companion.crop(min(companion.held, len(tokens) - 1))
+def _catch_up(companion: Sequence, tokens: list[int]) -> None:
+    """Gives the companion, which holds a beginning of ``tokens``, the others, and feeds it all but the last few."""
+    # The last draft's last token was not fed.
     del companion.tokens[companion.held :]
     if not companion.held:
         # The passes that filled it before are of no use: nobody needs its cache to the bit.

@@ -24,7 +24,7 @@ DRAFTS = {
 }
 # Chance of a statistic beyond it: 1 in 10,000; chi-square with 5 and with 35 degrees of freedom.
 CHI_SQUARE = {5: 25.74, 29: 67.3, 35: 75.9}
-DRAWS = 20_000
+DRAWS = 12_000
 
 
 def chi_square(counts: torch.Tensor, probabilities: torch.Tensor) -> tuple[float, int]:

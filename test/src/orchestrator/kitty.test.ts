@@ -2,6 +2,8 @@ import { expect, test } from "vitest";
 import { Kitty, type KittyOptions } from "../../../src/index.js";
 import { fixturePath } from "../fixture-worker.js";
 
+const NO_COUNTS = { reusedTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
+
 function start(options: KittyOptions = {}): Promise<Kitty> {
   return Kitty.start({ config: { worker: { python: fixturePath("good_worker") } }, ...options });
 }
@@ -20,7 +22,7 @@ test("a prompt comes back as chunks and a result", async () => {
     usage: { promptTokens: 1, completionTokens: 3 },
     timeToFirstTokenMs: 1.5,
     tokensPerSecond: 100,
-    metrics: { queueTimeMs: 0.5, interTokenLatencyMs: 10, reusedTokens: 0, preemptions: 0, kvBytes: 30 },
+    metrics: { queueTimeMs: 0.5, interTokenLatencyMs: 10, preemptions: 0, kvBytes: 30, ...NO_COUNTS },
     kvCache: {
       preset: "kitty-pro",
       tokens: 3,
