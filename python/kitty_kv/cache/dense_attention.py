@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch.nn.attention.bias import causal_lower_right
+
+from .continued_attention import continued_attention
 
 # Bounds the score matrix where scores are formed: HQ x QUERY_BLOCK x T floats.
 QUERY_BLOCK = 256
@@ -35,16 +36,9 @@ def dense_attention(
     """
     new_tokens, total = query.shape[2], keys.shape[2]
     groups = query.shape[1] // keys.shape[1]
+    # Stock attention has no such case to be equal to.
     if mask is None and softcap is None and 1 < new_tokens < total and query.device.type == "cuda":
-        # With a mask torch would take a slower kernel; stock attention has no such case to be equal to.
-        return F.scaled_dot_product_attention(
-            query.contiguous(),
-            keys.contiguous(),
-            values.contiguous(),
-            attn_mask=causal_lower_right(new_tokens, total),
-            scale=scaling,
-            enable_gqa=groups > 1,
-        )
+        return continued_attention(query, keys, values, scaling)
     if mask is None and (1 < new_tokens < total or (softcap is not None and new_tokens > 1)):
         mask = causal_mask(new_tokens, total, query.device)
     if softcap is not None:

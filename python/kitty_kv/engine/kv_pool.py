@@ -20,7 +20,7 @@ from .sequence import CHUNK_TOKENS, Sequence
 
 DEFAULT_PREFIX_BYTES = 256 * 2**20
 # The host needs as long for the launches of a pass as a large GPU for so many tokens of an 8B model.
-_GPU_CHUNK_TOKENS = 2048
+_GPU_CHUNK_TOKENS = 4096
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
