@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import torch
 
+from kitty_kernels.decode_attention.api import CacheView
+
 from ..errors import CacheError, ConfigError
 from .crop import crop_rows
 from .paged_cache import PagedCache
 from .row import Row
 from .spans import Spans
-from .step import Group
+from .step import Group, Step
 
 
 class JoinedPages(PagedCache):
@@ -57,6 +59,24 @@ class JoinedPages(PagedCache):
         """Raises ``CacheError``: the rows are not this cache's to forget."""
         self._check_idle("reset")
 
+    def begin_decoding(self, new_tokens: int, real: torch.Tensor | None) -> Step:
+        """Begins a short pass in which somebody else gives all layers their tokens; ``end_decoding`` ends it.
+
+        Args:
+            new_tokens: S, at most ``SHORT_CALL``.
+            real: bool ``[B, S]``, False at padding; None if there is none.
+
+        Raises:
+            CacheBusyError, CacheOutOfMemoryError: as an ordinary pass; nothing has changed.
+        """
+        with self.store.opening(self):
+            self._open(new_tokens, real, self._make_room(new_tokens, real))
+        return self.step
+
+    def end_decoding(self, view: CacheView) -> None:
+        """Ends it, with the ``view`` of all layers that they read: packs the pages that are due."""
+        self._close(view)
+
     def roll_back(self) -> None:
         """Takes back the tokens of a pass that failed half-way, a few a row; the rows are what they were before it.
 
@@ -70,16 +90,16 @@ class JoinedPages(PagedCache):
     def _check_idle(self, action: str) -> None:
         raise CacheError(f"Cannot {action} joined rows: they belong to several caches; do it to each of these.")
 
-    def _open(self, keys: torch.Tensor, real: torch.Tensor | None, spans: Spans) -> None:
-        super()._open(keys, real, spans)
+    def _open(self, new_tokens: int, real: torch.Tensor | None, spans: Spans) -> None:
+        super()._open(new_tokens, real, spans)
         # Rows of equal length are not attended together: torch may split them otherwise than one alone.
         self.step.groups = [Group(at, at + 1, row) for at, row in enumerate(self.step.rows) if row.count]
 
-    def _close(self) -> None:
+    def _close(self, view: CacheView | None = None) -> None:
         gained = iter(self.step.rows)
         for cache in self._caches:
             cache.slots += max(next(gained).count for _ in cache.rows)
-        super()._close()
+        super()._close(view)
         self._forget_all_tables()
 
     def _forget_all_tables(self) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import weakref
+from collections.abc import Callable, Hashable
 from collections.abc import Sequence as Many
+from typing import Any
 
 import torch
 
+from ..cache.store import PageStore
+from ..hf.chunk_pass import feed_chunk
 from ..hf.joined_cache import JoinedCache, can_join
+from .decode_graphs import DecodeGraphs
 from .sequence import Sequence
 
 # On the CPU, rows of a matrix product come out the same to the bit in batches of any multiple of so many rows a thread
@@ -23,10 +28,14 @@ def feed(sequence: Sequence) -> torch.Tensor:
         BaseException: what the model raised; the cache may be half-filled, so drop it.
     """
     model, tokens = sequence.model, sequence.next_pass()
-    input_ids = torch.tensor([tokens], dtype=torch.long, device=model.device)  # [1, S]
-    output = model(input_ids=input_ids, past_key_values=sequence.cache, use_cache=True, logits_to_keep=1)
+    if model.device.type == "cuda" and can_join(sequence.cache):
+        logits = feed_chunk(model, sequence.cache, tokens)
+    else:
+        input_ids = torch.tensor([tokens], dtype=torch.long, device=model.device)  # [1, S]
+        output = model(input_ids=input_ids, past_key_values=sequence.cache, use_cache=True, logits_to_keep=1)
+        logits = output.logits[0, -1]
     sequence.note_pass(len(tokens))
-    return output.logits[0, -1]
+    return logits
 
 
 def is_joinable(sequence: Sequence) -> bool:
@@ -44,11 +53,18 @@ def batch_key(sequence: Sequence) -> Hashable:
     return id(sequence.model), id(sequence.cache.pages.store)
 
 
+def graphs_on_cuda(model: Any) -> DecodeGraphs | None:
+    """Graphs for a model on a CUDA device; elsewhere None, for ordinary passes."""
+    return DecodeGraphs(model) if model.device.type == "cuda" else None
+
+
 class JoinedPasses:
     """Decodes sequences together; who is together is put together anew only when that changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, new_graphs: Callable[[Any], DecodeGraphs | None] | None = None) -> None:
         self._batches: dict[Hashable, JoinedCache] = {}
+        self._graphs: weakref.WeakKeyDictionary[PageStore, DecodeGraphs | None] = weakref.WeakKeyDictionary()
+        self._new_graphs = new_graphs or graphs_on_cuda
 
     def feed(self, sequences: Many[Sequence]) -> torch.Tensor:
         """Feeds one token to each of ``sequences``, all joinable and of one ``batch_key``: logits ``[N, V]``.
@@ -90,14 +106,18 @@ class JoinedPasses:
         device = model.device
         try:
             batch.begin_pass(counts)
-            output = model(
-                input_ids=torch.tensor(rows, device=device),  # [B, S]
-                position_ids=torch.tensor(positions, device=device),
-                cache_position=torch.arange(batch.slots.count, batch.slots.count + most, device=device),
-                past_key_values=batch,
-                use_cache=True,
-                logits_to_keep=most,
-            )
+            graphs = self._graphs_of(batch.pages.store, model)
+            if graphs is not None and graphs.takes(batch):
+                logits = graphs.feed(batch, rows, positions)  # [B, S, V]
+            else:
+                logits = model(
+                    input_ids=torch.tensor(rows, device=device),  # [B, S]
+                    position_ids=torch.tensor(positions, device=device),
+                    cache_position=torch.arange(batch.slots.count, batch.slots.count + most, device=device),
+                    past_key_values=batch,
+                    use_cache=True,
+                    logits_to_keep=most,
+                ).logits
         except BaseException:
             batch.roll_back()
             del self._batches[key]
@@ -105,12 +125,23 @@ class JoinedPasses:
         batch.end_pass()
         for sequence, count in zip(sequences, counts, strict=True):
             sequence.note_passes(count)
-        return output.logits[: len(sequences)]
+        return logits[: len(sequences)]
 
     def keep_only(self, keys: set[Hashable]) -> None:
         """Forgets the batches of all other keys."""
         for key in self._batches.keys() - keys:
             del self._batches[key]
+
+    def forget_stale(self) -> None:
+        """Lets go of graphs that hold memory which their pools have given up."""
+        for graphs in self._graphs.values():
+            if graphs is not None:
+                graphs.forget_stale()
+
+    def _graphs_of(self, store: PageStore, model: Any) -> DecodeGraphs | None:
+        if store not in self._graphs:
+            self._graphs[store] = self._new_graphs(model)
+        return self._graphs[store]
 
     def _batch(self, key: Hashable, sequences: Many[Sequence]) -> JoinedCache:
         batch = self._batches.get(key)

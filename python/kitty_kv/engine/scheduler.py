@@ -109,6 +109,7 @@ class Scheduler:
             self._joined.keep_only(set())
             for pool in self._pools:
                 pool.give_back()
+            self._joined.forget_stale()
 
     def _next(self) -> Generation | None:
         """The first that waits and could begin."""
