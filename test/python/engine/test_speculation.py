@@ -14,6 +14,7 @@ from kitty_kv.config import PRESETS, KittyConfig
 from kitty_kv.engine.engine import Engine
 from kitty_kv.engine.generation import Generation, Request, Result, TextCodec
 from kitty_kv.engine.kv_pool import KvPool
+from kitty_kv.engine.passes import JoinedPasses, feed
 from kitty_kv.engine.sampling import SamplingOptions
 from kitty_kv.engine.scheduler import SchedulerOptions
 from kitty_kv.engine.speculation import Speculation
@@ -143,6 +144,37 @@ def test_the_bundled_model_drafts_for_itself_at_two_bits(bundled) -> None:
     plain, guessed = run_all(Engine(), [Guess(pool, ids, 200, how) for how in ways])
     assert guessed.text == plain.text
     assert guessed.accepted_tokens > 0.8 * guessed.drafted_tokens
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")],
+        ),
+    ],
+)
+def test_every_token_is_the_best_that_passes_of_one_token_find_up_to_rounding(device: str) -> None:
+    loaded = load_model(dtype="bfloat16", device=device)
+    ids = loaded.tokenizer("Mia has a red ball. " * 30)["input_ids"]
+    pool = KvPool(loaded.model, PRESETS["kitty-pro"], prefix_bytes=0)
+    draft = Speculation("draft-model", draft_pool=KvPool(loaded.model, PRESETS["fp16"]))
+    # On a GPU across a page, which the CPU's tests do elsewhere.
+    runs = [Guess(pool, ids, 130 if device == "cuda" else 40, how) for how in (LOOKUP, draft)]
+    for result in run_all(Engine(), runs):
+        assert result.accepted_tokens > 10
+    for run in runs:
+        tokens, sequence, passes = run.generation.sequence.tokens, pool.new_sequence(4096), JoinedPasses()
+        sequence.tokens.extend(ids)
+        with torch.inference_mode():
+            logits = feed(sequence)
+            for token in tokens[len(ids) :]:
+                # Near ties may go either way on a GPU; a wrong cache is off by more than bfloat16's last bits.
+                assert logits[token] >= logits.max() - (0.25 if device == "cuda" else 0)
+                sequence.tokens.append(token)
+                logits = passes.feed([sequence])[0]
 
 
 def test_all_ways_of_decoding_share_a_batch(model) -> None:
