@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { chmod, mkdir, open, readFile, readdir, rename, rm, stat } from "node:fs/promises";
+import { chmod, mkdir, open, readFile, readdir, realpath, rename, rm, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { KittyError } from "../errors.js";
@@ -25,9 +25,9 @@ export interface LeaseEntry {
   holder: LeaseHolder;
 }
 
-/** The folder that holds one file a holder of an overlay. */
-export function leaseFolder(overlay: string): string {
-  return `${overlay}.lease`;
+/** The folder that holds one file a holder of an overlay; the same one by whichever link the overlay is named. */
+async function leaseFolder(overlay: string): Promise<string> {
+  return `${await realpath(overlay).catch(whenMissing(overlay))}.lease`;
 }
 
 /**
@@ -41,7 +41,7 @@ export async function publishEntry(
   identity: ProcessIdentity = ownIdentity(),
 ): Promise<LeaseEntry> {
   const holder = { kind, purpose, since: new Date().toISOString(), ...identity };
-  const folder = leaseFolder(overlay);
+  const folder = await leaseFolder(overlay);
   const name = `${kind}-${randomUUID()}.json`;
   const path = join(folder, name);
   const temporary = join(folder, `.new-${name}`);
@@ -58,17 +58,16 @@ export async function publishEntry(
     }
     await rename(temporary, path);
   } catch (error) {
-    throw explain(error, overlay, purpose);
+    throw explain(error, folder, purpose);
   }
   return { path, holder };
 }
 
-function explain(error: unknown, overlay: string, purpose: string): unknown {
+function explain(error: unknown, folder: string, purpose: string): unknown {
   if (!["EACCES", "EPERM", "EROFS"].includes((error as NodeJS.ErrnoException).code ?? "")) return error;
-  const folder = leaseFolder(overlay);
   return new KittyError(
     `Cannot ${purpose}: this user may not write ${JSON.stringify(folder)}, where everybody who uses the overlay leaves a note; its owner allows it with "chmod 1777", or copy the overlay and its manifest`,
-    { code: "lease_not_writable", details: { overlay, folder }, cause: error },
+    { code: "lease_not_writable", details: { folder }, cause: error },
   );
 }
 
@@ -96,7 +95,7 @@ export async function touchEntry({ path, holder }: LeaseEntry): Promise<boolean>
  * @param own the caller's entry, just published; its file time is the file server's present
  */
 export async function listEntries(overlay: string, own?: LeaseEntry): Promise<LeaseEntry[]> {
-  const folder = leaseFolder(overlay);
+  const folder = await leaseFolder(overlay);
   const names = await readdir(folder).catch(whenMissing<string[]>([]));
   const nowMs = own === undefined ? Date.now() : (await stat(own.path)).mtimeMs;
   const found = await Promise.all(names.map((name) => readEntry(join(folder, name), nowMs, own !== undefined)));

@@ -1,9 +1,9 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, linkSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createOverlay } from "../../../src/apptainer/create-overlay.js";
-import { readManifest } from "../../../src/apptainer/overlay-manifest.js";
+import { manifestPath, readManifest } from "../../../src/apptainer/overlay-manifest.js";
 import { ownPlan } from "../../../src/apptainer/provision-plan.js";
 import { provisionOverlay } from "../../../src/apptainer/provision-overlay.js";
 import { sealOverlay } from "../../../src/apptainer/seal-overlay.js";
@@ -11,7 +11,7 @@ import { apptainerProblem, cpuImage, imageFolder, takeTurn } from "./test-image.
 
 const ROOT = join(import.meta.dirname, "../../..");
 const PYTHON = join(ROOT, ".venv/bin/python");
-const SIZE_MIB = 2048;
+const SIZE_MIB = 1536;
 // The Python of the CPU image, whatever the one of this machine is.
 const TARGET = ["--only-binary=:all:", "--python-version", "3.11", "--implementation", "cp"];
 const ABIS = ["cp311", "abi3", "none"].flatMap((abi) => ["--abi", abi]);
@@ -26,14 +26,28 @@ export function instancesProblem(): string | undefined {
   return `an overlay for them holds the CPU build of torch, and this machine's pip installs ${version || "none"}`;
 }
 
+/** The same overlay under a name, and so with leases, that no other test file has. */
+export async function ownTestOverlay(folder: string): Promise<{ image: string; overlay: string }> {
+  const { image, overlay } = await testOverlay();
+  const own = join(folder, "kitty.img");
+  linkSync(overlay, own);
+  copyFileSync(manifestPath(overlay), manifestPath(own));
+  return { image, overlay: own };
+}
+
 /**
  * A sealed overlay with torch, Transformers and Kitty KV for the CPU image: made once a machine from the packages that
  * `pip` finds here (a minute or two), and then found by later runs until the lock file or the image changes.
  */
-export async function testOverlay(): Promise<{ image: string; overlay: string }> {
+async function testOverlay(): Promise<{ image: string; overlay: string }> {
   const built = await cpuImage();
   const lock = readFileSync(join(ROOT, "python/requirements.lock"));
-  const key = createHash("sha256").update(built.sha256).update(lock).digest("hex").slice(0, 12);
+  const key = createHash("sha256")
+    .update(built.sha256)
+    .update(lock)
+    .update(String(SIZE_MIB))
+    .digest("hex")
+    .slice(0, 12);
   const folder = imageFolder();
   const overlay = join(folder, `kitty-${key}.img`);
   const made = { image: built.path, overlay };

@@ -6,7 +6,7 @@ import { ApptainerRunner } from "../../../src/runner/apptainer-runner.js";
 import { LocalRunner } from "../../../src/runner/local-runner.js";
 import type { Runner } from "../../../src/runner/runner.js";
 import { temporaryFolder } from "../../scripts/temporary-folder.js";
-import { instancesProblem, testOverlay } from "../apptainer/test-overlay.js";
+import { instancesProblem, ownTestOverlay } from "../apptainer/test-overlay.js";
 import { fixturePath, LIMITS } from "../fixture-worker.js";
 import { isAlive } from "../is-alive.js";
 
@@ -36,7 +36,7 @@ const RUNNERS: readonly Kind[] = [
 
 beforeAll(async () => {
   vi.stubEnv("KITTY_KV_HOME", home.path);
-  if (instancesProblem() === undefined) place = await testOverlay();
+  if (instancesProblem() === undefined) place = await ownTestOverlay(home.path);
 }, 600_000);
 
 afterAll(async () => {
