@@ -128,6 +128,8 @@ class Engine:
         with self._changed:
             self._pauses += 1
             self._changed.wait_for(lambda: self._step_started is None)
+            self._jobs.append(self._scheduler.write_all)
+            self._changed.notify_all()
         try:
             yield
         finally:

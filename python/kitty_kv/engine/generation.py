@@ -118,6 +118,7 @@ class Generation:
         self._texts: list[str] = []
         self._logprobs: list[Sampled] = []
         self._unreported = 0
+        self._unwritten: list[int] = []
         self._prompt_tokens = 0
         self._timing = Timing()
 
@@ -183,7 +184,6 @@ class Generation:
         token = sampled.token
         self.sequence.tokens.append(token)
         self.sampler.see([token])
-        self._unreported += 1
         self._timing.token()
         if self.speculator is not None:
             self.speculator.count_taken()
@@ -191,12 +191,33 @@ class Generation:
             self._logprobs.append(sampled)
         if token in self._codec.eos_ids:
             return self._finish("stop")
-        self._emit(self._stop.push(self._detokenizer.push(token)))
-        if self._stop.matched is not None:
-            return self._finish("stop")
+        self._unwritten.append(token)
+        if self._is_urgent:
+            self.write()
+            if self._stop.matched is not None:
+                return self._finish("stop")
         if self._timing.tokens == self._request.max_new_tokens or self.sequence.room <= 0:
             return self._finish("length")
         return None
+
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether tokens were taken that the listener has not heard of."""
+        return bool(self._unwritten)
+
+    def write(self) -> None:
+        """Tells the listener of the tokens taken so far, which can be done while the device computes the next ones."""
+        tokens, self._unwritten = self._unwritten, []
+        for token in tokens:
+            self._unreported += 1
+            self._emit(self._stop.push(self._detokenizer.push(token)))
+            if self._stop.matched is not None:
+                return
+
+    @property
+    def _is_urgent(self) -> bool:
+        """Whether a token's text may be the end, or is waited for."""
+        return bool(self._request.stop) or self._timing.tokens == 1
 
     def cancel(self) -> Result:
         """Ends it where it is. Before its prompt is part of the session this leaves no trace there."""
@@ -221,6 +242,7 @@ class Generation:
             # A draft may have been fed beyond the end: the session is what one token a pass leaves.
             self.sequence.crop(len(self.sequence.tokens) - 1)
         if self._stop.matched is None and self.has_begun:
+            self.write()
             rest = self._stop.push(self._detokenizer.flush())
             rest += "" if self._stop.matched is not None else self._stop.flush()
             if rest:

@@ -105,11 +105,17 @@ class Scheduler:
         # One that gave way to a prompt has nothing to decode from.
         self._decode([generation for generation in joinable if generation in self.running])
         self._meter.step()
+        # On a GPU the others' tokens are written while it computes the next ones.
+        self._write([g for g in self.running if not is_ready(g) or g.sequence.model.device.type == "cpu"])
         if not self.running and not self.waiting:
             self._joined.keep_only(set())
             for pool in self._pools:
                 pool.give_back()
             self._joined.forget_stale()
+
+    def write_all(self) -> None:
+        """Tells all listeners of the tokens chosen so far; for when no step follows."""
+        self._write(self.running)
 
     def _next(self) -> Generation | None:
         """The first that waits and could begin."""
@@ -170,6 +176,7 @@ class Scheduler:
             except BaseException as error:  # noqa: BLE001
                 self._fail(generation, error)
                 return
+        self._write(self.running)
         self._sample([generation], logits[None, None], [0])
 
     def _decode(self, generations: list[Generation]) -> None:
@@ -208,12 +215,13 @@ class Scheduler:
                 return
             else:
                 self._meter.batch(len(group))
+                self._write(self.running)
                 self._sample(group, logits, [len(row) - 1 for row in tokens])
                 return
 
     def _sample(self, group: list[Generation], logits: torch.Tensor, ahead: list[int]) -> None:
         """Chooses the next tokens from logits ``[N, S, V]`` where all tokens are fed, and ``ahead[i]`` of row i's draft."""
-        at = [row for row, generation in enumerate(group) if generation.has_all_fed]
+        at = [row for row, generation in enumerate(group) if generation in self.running and generation.has_all_fed]
         if not at:
             return
         chosen = [group[row] for row in at]
@@ -238,6 +246,13 @@ class Scheduler:
             self._end(generation, lambda one=one: generation.take(one))
             if generation not in self.running:
                 return
+
+    def _write(self, generations: list[Generation]) -> None:
+        for generation in [generation for generation in generations if generation.has_unwritten]:
+            try:
+                generation.write()
+            except BaseException as error:  # noqa: BLE001
+                self._fail(generation, error)
 
     def _after_shortage(self, group: list[Generation], error: CacheOutOfMemoryError) -> list[Generation]:
         """Makes room where a pass of ``group`` found none: those of them that may try again."""
