@@ -14,9 +14,10 @@ from kitty_kv.config import PRESETS
 from kitty_kv.engine.engine import Engine
 from kitty_kv.engine.generation import Generation, Request, Result, TextCodec
 from kitty_kv.engine.kv_pool import KvPool
-from kitty_kv.engine.sampling import SamplingOptions
+from kitty_kv.engine.sampling import Sampled, SamplingOptions
 from kitty_kv.engine.sequence import Sequence
 from kitty_kv.errors import ConfigError
+from kitty_kv.hf.miniature import miniature
 
 CONTEXT_LENGTH = 512
 PROMPT = [5, 6, 7, 8]
@@ -313,3 +314,50 @@ def thread_switches(engine: Engine) -> int:
     path = f"/proc/self/task/{engine._thread.native_id}/status"
     with open(path, encoding="ascii") as file:
         return sum(int(line.split()[1]) for line in file if "ctxt_switches" in line)
+
+
+def test_tokens_taken_are_written_later_but_never_lost(model) -> None:
+    listener = Listener()
+    sequence = KvPool(model, PRESETS["fp16"]).new_sequence(CONTEXT_LENGTH)
+    codec = TextCodec(decode, frozenset())
+    generation = Generation(sequence, codec, Request(lambda: PROMPT, 10), listener, 100)
+    generation.begin()
+    for token in (1, 2, 3):
+        assert generation.take(Sampled(token)) is None
+    # The first token is waited for, the others can be written while a device computes the next ones.
+    assert listener.texts == ["<1>"]
+    assert generation.has_unwritten
+    generation.write()
+    assert listener.texts == ["<1>", "<2>", "<3>"]
+    generation.take(Sampled(4))
+    result = generation.cancel()
+    assert listener.texts == ["<1>", "<2>", "<3>", "<4>"]
+    assert (result.text, listener.tokens, result.completion_tokens) == ("<1><2><3><4>", 4, 4)
+
+
+def test_a_stop_string_ends_at_its_token_although_others_are_written_later(model) -> None:
+    listener = Listener()
+    sequence = KvPool(model, PRESETS["fp16"]).new_sequence(CONTEXT_LENGTH)
+    request = Request(lambda: PROMPT, 10, stop=("<2>",))
+    generation = Generation(sequence, TextCodec(decode, frozenset()), request, listener, 100)
+    generation.begin()
+    assert generation.take(Sampled(1)) is None
+    result = generation.take(Sampled(2))
+    assert (result.finish_reason, result.text, result.completion_tokens) == ("stop", "<1>", 2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_on_a_gpu_readers_hear_every_token_in_order() -> None:
+    model = miniature().to("cuda", torch.bfloat16)
+    pool, engine = KvPool(model, PRESETS["kitty-pro"]), Engine()
+    listeners = [Listener() for _ in range(9)]
+    codec = TextCodec(decode, frozenset())
+    for at, listener in enumerate(listeners):
+        request = Request(lambda at=at: list(range(1, 10 + 30 * at)), 40 + at)
+        engine.submit(Generation(pool.new_sequence(1024), codec, request, listener, 10_000))
+    for at, listener in enumerate(listeners):
+        result = listener.result()
+        assert result.completion_tokens == listener.tokens == 40 + at
+        assert "".join(listener.texts) == result.text
+    engine.stop()
