@@ -8,6 +8,8 @@ import threading
 import weakref
 from typing import Any
 
+import torch
+
 from ..cache.geometry import UNDO_TOKENS, geometries
 from ..cache.storage import Counts
 from ..cache.store import PageStore
@@ -21,6 +23,11 @@ from .sequence import CHUNK_TOKENS, Sequence
 DEFAULT_PREFIX_BYTES = 256 * 2**20
 # The host needs as long for the launches of a pass as a large GPU for so many tokens of an 8B model.
 _GPU_CHUNK_TOKENS = 4096
+
+
+def default_chunk_tokens(device: torch.device) -> int:
+    """Most tokens of a prompt that one pass takes on such a device, unless something else is asked for."""
+    return CHUNK_TOKENS if device.type == "cpu" else _GPU_CHUNK_TOKENS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ class KvPool:
         self.model = model
         self.config = config
         self.max_bytes = max_bytes
-        self._chunk_tokens = chunk_tokens or (CHUNK_TOKENS if model.device.type == "cpu" else _GPU_CHUNK_TOKENS)
+        self._chunk_tokens = chunk_tokens or default_chunk_tokens(model.device)
         self._impl = impl
         self._geometry = geometries(config)
         self._lock = threading.Lock()

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from ...command_line import tell_error
+from ...engine.kv_pool import default_chunk_tokens
 from ...errors import ConfigError, KittyKvError
 from .attempts import Clock, measured
 from .options import MODULE, parse
@@ -45,7 +46,7 @@ def _measure_all(options: argparse.Namespace, command: str) -> Record:
     environment = describe(model, options.model, command) | {
         "fill": options.fill,
         "kvBudgetGib": options.kv_budget_gib,
-        "chunkTokens": options.chunk_tokens,
+        "chunkTokens": options.chunk_tokens or default_chunk_tokens(model.device),
         "warmUpSteps": WARM_UP_STEPS,
     }
     record = Record(environment, options.out, options.plot)

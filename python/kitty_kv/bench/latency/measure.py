@@ -33,7 +33,7 @@ def from_prompts(
     prompt_tokens: int,
     new_tokens: int,
     *,
-    chunk_tokens: int,
+    chunk_tokens: int | None,
     runs: int,
     max_bytes: int | None = None,
 ) -> list[Timed]:
@@ -43,7 +43,7 @@ def from_prompts(
         model: the same for all peers.
         peer: how.
         batch, prompt_tokens, new_tokens: the shape.
-        chunk_tokens: most tokens of a prompt that one pass of the engine takes.
+        chunk_tokens: most tokens of a prompt that one pass of the engine takes; None for its own choice.
         runs: how often.
         max_bytes: of our caches; None for no limit.
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 
 from ...command_line import UsageParser
 from ...config import PRESETS
-from ...engine.sequence import CHUNK_TOKENS
 from ...hf.loading import DTYPES
 from ...hf.random_model import SHAPES
 from .budget import FILLS
@@ -52,7 +51,7 @@ def parse(arguments: Sequence[str], description: str) -> argparse.Namespace:
     parser.add_argument("--preset", choices=list(PRESETS), default="kitty-pro")
     parser.add_argument("--peers", type=lambda text: text.split(","), help="only these, by commas")
     parser.add_argument(
-        "--chunk-tokens", type=_count, default=CHUNK_TOKENS, help="most tokens of a prompt in a pass of the engine"
+        "--chunk-tokens", type=_count, help="most tokens of a prompt in a pass of the engine; default: the engine's own"
     )
     parser.add_argument("--dtype", choices=["auto", *DTYPES], default="auto")
     parser.add_argument("--device", default="auto")

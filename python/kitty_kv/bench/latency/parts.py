@@ -34,9 +34,12 @@ def _step_attempts(model: Any, peers: Sequence[Peer], options: argparse.Namespac
         shape = (attempt.batch, attempt.prompt_tokens, attempt.new_tokens)
         return from_prompts(model, attempt.peer, *shape, chunk_tokens=options.chunk_tokens, runs=2)[-1]
 
-    for batch, tokens in options.shapes:
-        for peer in peers:
-            yield Attempt("step", peer, batch, tokens, options.new_tokens, run)
+    # Compiling takes minutes, and a time limit should cost that first.
+    for is_compiled in (False, True):
+        for batch, tokens in options.shapes:
+            for peer in peers:
+                if peer.is_compiled == is_compiled:
+                    yield Attempt("step", peer, batch, tokens, options.new_tokens, run)
 
 
 def _prefill_attempts(model: Any, peers: Sequence[Peer], options: argparse.Namespace) -> Iterator[Attempt]:

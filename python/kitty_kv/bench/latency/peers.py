@@ -75,9 +75,9 @@ def peers(preset: str) -> list[Peer]:
     return [
         Peer("hf-dynamic", "dynamic"),
         Peer("hf-static", "static"),
-        Peer("hf-static-compiled", "static", is_compiled=True, needs_cuda=True),
         *(Peer(f"kitty {name}", "kitty", PRESETS[name]) for name in presets),
         *(Peer(f"engine {name}", "engine", PRESETS[name]) for name in presets),
+        Peer("hf-static-compiled", "static", is_compiled=True, needs_cuda=True),
         Peer("hf-quanto-2", "quantized", backend="quanto", missing=(quanto,)),
         Peer("hf-hqq-2", "quantized", backend="HQQ", missing=("hqq",)),
     ]

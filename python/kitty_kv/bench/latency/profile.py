@@ -144,14 +144,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=256, help="of each row's prompt")
     parser.add_argument("--steps", type=int, default=8, help="how many are profiled")
-    parser.add_argument("--chunk-tokens", type=int, default=512, help="most tokens of a prompt in a pass")
+    parser.add_argument("--chunk-tokens", type=int, help="most tokens of a prompt in a pass")
     parser.add_argument("--dtype", choices=["auto", *DTYPES], default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=pathlib.Path, help="folder for profile.json and profile.md")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     options = parser.parse_args(arguments)
     for name in ("batch", "tokens", "steps", "chunk_tokens"):
-        if getattr(options, name) < 1:
+        if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(options, name)}")
     return options
 

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from .plot import svg
@@ -43,16 +44,23 @@ class Record:
 
     def report(self) -> str:
         """Markdown."""
-        return markdown(self._environment, self.rows)
+        return markdown(self._environment, _by_shape(self.rows))
 
     def _write(self) -> None:
-        drawn = svg(self._environment, self.rows)
+        drawn = svg(self._environment, _by_shape(self.rows))
         if self._plot is not None:
             _replace(self._plot, drawn)
         if self._folder is not None:
             _replace(self._folder / "report.json", json.dumps(self.document(), indent=1) + "\n")
             _replace(self._folder / "report.md", self.report() + "\n")
             _replace(self._folder / "latency.svg", drawn)
+
+
+def _by_shape(rows: Sequence[LatencyRow]) -> list[LatencyRow]:
+    """Rows of one shape together, shapes as they came; rows of a budget have a batch each, and stay."""
+    shapes = list(dict.fromkeys((row.part, row.batch, row.prompt_tokens) for row in rows if row.part != "budget"))
+    order = {shape: at for at, shape in enumerate(shapes)}
+    return sorted(rows, key=lambda row: order.get((row.part, row.batch, row.prompt_tokens), len(order)))
 
 
 def _replace(path: pathlib.Path, text: str) -> None:

@@ -32,23 +32,23 @@ class TimedEngine:
         model: under the kitty attention.
         config: of all caches.
         batch: how many generations run together.
-        chunk_tokens: most tokens of a prompt that one pass takes.
+        chunk_tokens: most tokens of a prompt that one pass takes; None for the engine's own choice.
         max_bytes: of the pool; None for no limit.
     """
 
     def __init__(
-        self, model: Any, config: KittyConfig, batch: int, chunk_tokens: int, max_bytes: int | None = None
+        self, model: Any, config: KittyConfig, batch: int, chunk_tokens: int | None, max_bytes: int | None = None
     ) -> None:
         self._model = model
         self._context = model.config.get_text_config().max_position_embeddings
         self._pool = KvPool(model, config, max_bytes=max_bytes, prefix_bytes=0, chunk_tokens=chunk_tokens)
-        limits = SchedulerOptions(max_batch=batch, max_waiting=batch, prefill_tokens=batch * chunk_tokens)
+        limits = SchedulerOptions(max_batch=batch, max_waiting=batch, prefill_tokens=batch * self._context)
         self._engine = Engine(limits)
 
     @classmethod
     @contextlib.contextmanager
     def started(
-        cls, model: Any, config: KittyConfig, batch: int, chunk_tokens: int, max_bytes: int | None = None
+        cls, model: Any, config: KittyConfig, batch: int, chunk_tokens: int | None, max_bytes: int | None = None
     ) -> Iterator[TimedEngine]:
         """One that is stopped at the end."""
         engine = cls(model, config, batch, chunk_tokens, max_bytes)
