@@ -77,6 +77,10 @@ class DraftModel:
         """Forgets how all others were put together."""
         self._joined.keep_only({batch_key(companion) for companion in companions})
 
+    def forget_stale(self) -> None:
+        """As ``JoinedPasses.forget_stale``."""
+        self._joined.forget_stale()
+
     def _draft(self, wanted: list[Wanted], companions: list[Sequence], counts: list[int]) -> list[Draft]:
         active = [at for at, count in enumerate(counts) if count]
         for at in active:

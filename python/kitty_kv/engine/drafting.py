@@ -34,6 +34,10 @@ class Drafting:
         drafts = (generation.sequence.draft for generation in generations)
         self._model.keep_only([draft for draft in drafts if draft is not None and draft.held])
 
+    def forget_stale(self) -> None:
+        """As ``JoinedPasses.forget_stale``."""
+        self._model.forget_stale()
+
     def _ask(self, pool: KvPool, group: Sequence[tuple[Generation, int]]) -> list[tuple[Generation, BaseException]]:
         wanted = [Wanted(generation.sequence, generation.sampler, count) for generation, count in group]
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from .detokenizer import Decode, Detokenizer
 from .draft_model import check_draft_pool
@@ -14,6 +14,9 @@ from .speculation import Draft, Speculation
 from .speculator import Speculator
 from .stop import StopMatcher
 from .timing import Timing
+
+if TYPE_CHECKING:
+    from .kv_pool import KvPool
 
 FinishReason = Literal["length", "stop", "cancelled"]
 
@@ -136,6 +139,11 @@ class Generation:
     def draft(self) -> Draft | None:
         """What is drafted of the tokens that come next."""
         return None if self.speculator is None else self.speculator.draft
+
+    @property
+    def draft_pool(self) -> KvPool | None:
+        """Memory of the draft model's caches, where one drafts."""
+        return None if self.speculator is None else self.speculator.options.draft_pool
 
     @property
     def tokens_left(self) -> int:

@@ -96,16 +96,16 @@ class JoinedPasses:
         key, model = batch_key(sequences[0]), sequences[0].model
         batch = self._batch(key, sequences)
         counts = [len(row) for row in tokens]
-        most, padding = max(counts), len(batch.lengths) - len(sequences)
-        rows = [[*row, *[0] * (most - len(row))] for row in tokens] + [[0] * most] * padding
+        width, padding = self._width(max(counts), model), len(batch.lengths) - len(sequences)
+        rows = [[*row, *[0] * (width - len(row))] for row in tokens] + [[0] * width] * padding
         # Positions of no token repeat the last one, so that they stay inside the model's context.
         ends = [*counts, *[1] * padding]
         positions = [
-            [length + min(at, end - 1) for at in range(most)] for length, end in zip(batch.lengths, ends, strict=True)
+            [length + min(at, end - 1) for at in range(width)] for length, end in zip(batch.lengths, ends, strict=True)
         ]
         device = model.device
         try:
-            batch.begin_pass(counts)
+            batch.begin_pass(counts, width)
             graphs = self._graphs_of(batch.pages.store, model)
             if graphs is not None and graphs.takes(batch):
                 logits = graphs.feed(batch, rows, positions)  # [B, S, V]
@@ -113,10 +113,10 @@ class JoinedPasses:
                 logits = model(
                     input_ids=torch.tensor(rows, device=device),  # [B, S]
                     position_ids=torch.tensor(positions, device=device),
-                    cache_position=torch.arange(batch.slots.count, batch.slots.count + most, device=device),
+                    cache_position=torch.arange(batch.slots.count, batch.slots.count + width, device=device),
                     past_key_values=batch,
                     use_cache=True,
-                    logits_to_keep=most,
+                    logits_to_keep=width,
                 ).logits
         except BaseException:
             batch.roll_back()
@@ -137,6 +137,10 @@ class JoinedPasses:
         for graphs in self._graphs.values():
             if graphs is not None:
                 graphs.forget_stale()
+
+    def _width(self, most: int, model: Any) -> int:
+        """Columns of a pass whose rows get up to ``most`` tokens: with graphs few numbers, since each of them is recorded."""
+        return most if model.device.type == "cpu" else 1 << (most - 1).bit_length()
 
     def _graphs_of(self, store: PageStore, model: Any) -> DecodeGraphs | None:
         if store not in self._graphs:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import bisect
-import dataclasses
 import traceback
 import weakref
 from collections.abc import Callable, Hashable
 
 import torch
 
-from ..errors import CacheOutOfMemoryError, ConfigError, KittyKvError
+from ..errors import CacheOutOfMemoryError, KittyKvError
 from .drafting import Drafting
 from .generation import Generation, Result
 from .kv_pool import KvPool
@@ -18,31 +17,9 @@ from .metrics import Meter
 from .passes import JoinedPasses, batch_key, feed, is_joinable
 from .room import choose_victim, holders, is_ready, make_room_to_begin, why_alone
 from .sampling import Sampled
+from .scheduler_options import SchedulerOptions
 from .sequence import Sequence
-from .speculation import Speculation
 from .verification import Chosen, verify
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SchedulerOptions:
-    """Limits of one engine.
-
-    Args:
-        max_batch: most generations that are stepped at a time, those whose reader keeps them waiting not counted.
-        max_waiting: most that wait for their turn; one more is refused.
-        prefill_tokens: once so many tokens of prompts were fed in a step, the others' next tokens come first.
-        speculation: how tokens are drafted where a request says nothing of it; None for not at all.
-    """
-
-    max_batch: int = 64
-    max_waiting: int = 1024
-    prefill_tokens: int = 512
-    speculation: Speculation | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("max_batch", "max_waiting", "prefill_tokens"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"Cannot run an engine with {name} {getattr(self, name)}: want 1 or more.")
 
 
 class Scheduler:
@@ -112,6 +89,7 @@ class Scheduler:
             for pool in self._pools:
                 pool.give_back()
             self._joined.forget_stale()
+            self._drafting.forget_stale()
 
     def write_all(self) -> None:
         """Tells all listeners of the tokens chosen so far; for when no step follows."""
@@ -143,8 +121,7 @@ class Scheduler:
             self.waiting.remove(generation)
             bisect.insort(self.running, generation, key=_order)
             generation.sequence.is_busy = True
-            if generation.sequence.pool is not None:
-                self._pools.add(generation.sequence.pool)
+            self._pools.update(pool for pool in (generation.sequence.pool, generation.draft_pool) if pool is not None)
 
     def _feed_alone(self, generations: list[Generation]) -> None:
         """Feeds one pass to each, as long as there is no longer one before it that used the step's tokens up."""

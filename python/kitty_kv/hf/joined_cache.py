@@ -47,7 +47,7 @@ class JoinedCache(KittyCache):
         self.pages = JoinedPages([cache.pages for cache in caches], padding)
         self.layers = list(self.pages.layers)
         self.identity = first.identity
-        self._single = self._mask([1] * len(caches))
+        self._single = self._mask([1] * len(caches), 1)
         self.begin_pass()
 
     def is_of(self, caches: Sequence[KittyCache]) -> bool:
@@ -56,14 +56,15 @@ class JoinedCache(KittyCache):
         held = self.pages.rows[: len(rows)]
         return len(caches) == len(self._caches) and all(map(operator.is_, held, rows))
 
-    def begin_pass(self, counts: Sequence[int] | None = None) -> None:
+    def begin_pass(self, counts: Sequence[int] | None = None, width: int = 1) -> None:
         """Call before each forward pass: positions are counted from the longest row.
 
         Args:
             counts: how many tokens each cache gets, 1 or more; None for one each.
+            width: S, at least the most of these.
         """
         self._counts = [1] * len(self._caches) if counts is None else list(counts)
-        self._real = self._single if max(self._counts) == 1 else self._mask(self._counts)
+        self._real = self._single if width == 1 else self._mask(self._counts, width)
         self.slots = SlotMap()
         self.slots.count = self.pages.slots = max(self.pages.lengths)
 
@@ -84,10 +85,9 @@ class JoinedCache(KittyCache):
     def _new_tokens(self, mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
         return self._real
 
-    def _mask(self, counts: Sequence[int]) -> torch.Tensor | None:
+    def _mask(self, counts: Sequence[int], width: int) -> torch.Tensor | None:
         """Which tokens of a pass are real, bool ``[B, S]``; None for all."""
-        most = max(counts)
         padding = len(self.pages.rows) - len(counts)
-        if not padding and min(counts) == most:
+        if not padding and min(counts) == width:
             return None
-        return torch.tensor([[at < count for at in range(most)] for count in [*counts, *[0] * padding]])
+        return torch.tensor([[at < count for at in range(width)] for count in [*counts, *[0] * padding]])
