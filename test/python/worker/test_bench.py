@@ -57,6 +57,7 @@ def test_bench_sessions_generates_what_the_worker_generates(shared: Host) -> Non
     figures = json.loads(done.stdout)
     assert figures["tokens"] == 24
     assert figures["tokensPerSecond"] == 24 / figures["seconds"]
+    assert figures["processorSeconds"] > 0
     for number, prompt in enumerate(prompts):
         shared.open_session(f"bench-{number}", None)
         assert shared.text(f"bench-{number}", f"bench-{number}", prompt, maxNewTokens=12) == figures["texts"][number]
