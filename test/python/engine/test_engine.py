@@ -17,7 +17,7 @@ from kitty_kv.engine.kv_pool import KvPool
 from kitty_kv.engine.sampling import Sampled, SamplingOptions
 from kitty_kv.engine.sequence import Sequence
 from kitty_kv.errors import ConfigError
-from kitty_kv.hf.miniature import miniature
+from kitty_kv.hf.miniature import VOCABULARY, miniature
 
 CONTEXT_LENGTH = 512
 PROMPT = [5, 6, 7, 8]
@@ -354,7 +354,7 @@ def test_on_a_gpu_readers_hear_every_token_in_order() -> None:
     listeners = [Listener() for _ in range(9)]
     codec = TextCodec(decode, frozenset())
     for at, listener in enumerate(listeners):
-        request = Request(lambda at=at: list(range(1, 10 + 30 * at)), 40 + at)
+        request = Request(lambda at=at: [token % VOCABULARY for token in range(10 + 30 * at)], 40 + at)
         engine.submit(Generation(pool.new_sequence(1024), codec, request, listener, 10_000))
     for at, listener in enumerate(listeners):
         result = listener.result()
