@@ -6,8 +6,9 @@ candidates, so a row's token does not depend on the other rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -29,11 +30,21 @@ def sample_batch(logits: torch.Tensor, samplers: Sequence[AnySampler]) -> list[S
     """
     scores = _penalized(logits, samplers)
     best, tokens = scores.max(dim=-1)
-    is_finite = torch.isfinite(best)
     for group in _by_candidates(samplers, logits.shape[-1]):
-        tokens[group] = _draw(scores[group], best[group], [samplers[row] for row in group])
-    found = zip(is_finite.tolist(), best.tolist(), with_logprobs(logits, tokens, samplers), strict=True)
-    return [sampled if is_good else _no_largest(value) for is_good, value, sampled in found]
+        at = index_on(group, logits.device)
+        tokens[at] = _draw(scores[at], best[at], [samplers[row] for row in group])
+    details = _logprobs(logits, tokens, samplers)
+    # Everything until here is only queued on a GPU, so that one wait is enough.
+    values, chosen = torch.stack((best.double(), tokens.double())).tolist()
+    return [
+        Sampled(int(token), *details.get(row, ())) if math.isfinite(value) else _no_largest(value)
+        for row, (value, token) in enumerate(zip(values, chosen, strict=True))
+    ]
+
+
+def index_on(rows: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Row numbers, int64 on ``device`` without waiting for it."""
+    return _queued(list(rows), torch.int64, device)
 
 
 def distributions(logits: torch.Tensor, samplers: Sequence[AnySampler]) -> list[torch.Tensor | KittyKvError]:
@@ -95,7 +106,7 @@ class _Kept(NamedTuple):
 def _draw(scores: torch.Tensor, best: torch.Tensor, samplers: Sequence[AnySampler]) -> torch.Tensor:
     """Draws one of the tokens that each sampler allows: ids ``[n]`` for scores ``[n, V]``."""
     kept = _keep(scores, best, samplers)
-    uniform = torch.tensor([[sampler.draw()] for sampler in samplers], dtype=torch.float64).to(scores.device)
+    uniform = _queued([[sampler.draw()] for sampler in samplers], torch.float64, scores.device)
     total = kept.cumulative.gather(-1, kept.last)
     most = kept.cumulative.shape[-1] - 1
     drawn = torch.searchsorted(kept.cumulative, uniform * total, right=True).clamp(max=most)
@@ -110,7 +121,7 @@ def _keep(scores: torch.Tensor, best: torch.Tensor, samplers: Sequence[AnySample
         [1.0 if option.top_p is None else option.top_p for option in options],
         [option.min_p or 0.0 for option in options],
     ]
-    table = torch.tensor(columns, dtype=torch.float64).to(scores.device)
+    table = _queued(columns, torch.float64, scores.device)
     temperature, top_p, min_p = table.unsqueeze(-1).unbind(0)  # [n, 1] each
     # Relative to the largest, so that a small temperature cannot overflow.
     scaled = (scores.double() - best.double().unsqueeze(-1)) / temperature
@@ -137,6 +148,12 @@ def _logprobs(
             values, ids = known.topk(min(wanted, known.shape[-1]))
             out[row] = (known[tokens[row]].item(), tuple(zip(ids.tolist(), values.tolist(), strict=True)))
     return out
+
+
+def _queued(numbers: Sequence[Any], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    if device.type != "cuda":
+        return torch.tensor(numbers, dtype=dtype, device=device)
+    return torch.tensor(numbers, dtype=dtype, pin_memory=True).to(device, non_blocking=True)
 
 
 def _no_largest(value: float) -> KittyKvError:

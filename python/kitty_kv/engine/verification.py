@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ..errors import KittyKvError
-from .batch_sampling import distributions, sample_batch, with_logprobs
+from .batch_sampling import distributions, index_on, sample_batch, with_logprobs
 from .sampling import Sampled, Sampler, SamplerAhead
 from .speculation import Draft
 
@@ -40,10 +40,13 @@ def verify(
         found[row] = _verify_drawn(logits[row, : fed[row] + 1], drafts[row], samplers[row])
     places = [(row, at) for row in plain for at in range(fed[row] + 1)]
     if places:
-        rows, columns = (torch.tensor(index, device=logits.device) for index in zip(*places, strict=True))
         tokens = {row: (drafts[row] or _NO_DRAFT).tokens for row in plain}
         views = [SamplerAhead(samplers[row], tokens[row][:at]) for row, at in places]
-        sampled = iter(sample_batch(logits[rows, columns], views))
+        if len(places) == len(logits) and logits.shape[1] == 1:
+            behind = logits[:, 0]
+        else:
+            behind = logits[tuple(index_on(index, logits.device) for index in zip(*places, strict=True))]
+        sampled = iter(sample_batch(behind, views))
         for row in plain:
             ahead = [next(sampled) for _ in range(fed[row] + 1)]
             found[row] = _agreeing(ahead, tokens[row])
