@@ -1,5 +1,8 @@
 import type { CheckedSettings } from "./instance-settings.js";
 
+/** Where an instance finds its scratch folder, the one place it may write. */
+export const SCRATCH = "/tmp";
+
 /** Where an instance finds this package's own programs. */
 export const INSIDE = {
   bridge: "/opt/kitty-kv/bridge",
@@ -17,8 +20,7 @@ export function startArguments(
   { scratch, programs }: { scratch: string; programs: ProgramFolders },
 ): string[] {
   const { image, overlay, modelFolders, hasNvidia, network, memoryMiB, cpus } = settings;
-  // The scratch folder is the one place it may write.
-  const binds = [`${scratch}:/tmp`];
+  const binds = [`${scratch}:${SCRATCH}`];
   for (const name of ["bridge", "python", "kernels"] as const) binds.push(`${programs[name]}:${INSIDE[name]}:ro`);
   for (const folder of modelFolders) binds.push(`${folder}:${folder}:ro`);
   return [
@@ -51,10 +53,10 @@ const PASSED_NAMES = [
   "TRANSFORMERS_OFFLINE",
 ];
 const CACHES = {
-  HF_HOME: "/tmp/huggingface",
-  TORCHINDUCTOR_CACHE_DIR: "/tmp/torchinductor",
-  TRITON_CACHE_DIR: "/tmp/triton",
-  XDG_CACHE_HOME: "/tmp/cache",
+  HF_HOME: `${SCRATCH}/huggingface`,
+  TORCHINDUCTOR_CACHE_DIR: `${SCRATCH}/torchinductor`,
+  TRITON_CACHE_DIR: `${SCRATCH}/triton`,
+  XDG_CACHE_HOME: `${SCRATCH}/cache`,
 };
 // Both halves of the bridge must be of one version, so this package's Python half comes before the overlay's.
 const PYTHON = { PYTHONPATH: `${INSIDE.python}:${INSIDE.kernels}`, PYTHONUNBUFFERED: "1" };

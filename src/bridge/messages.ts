@@ -86,6 +86,8 @@ export const METHODS = {
       dtype: z.enum(["auto", "float32", "bfloat16", "float16"]),
       device: z.string(),
       kvMemoryMiB: z.number().int().positive().nullable().default(null),
+      /** The file of a session to go on from; its cache's configuration counts then. */
+      saved: z.string().nullable().default(null),
     }),
     result: z.object({ session: id, model: modelSchema, cache: cacheConfigSchema }),
   },
@@ -103,6 +105,7 @@ export const METHODS = {
   credit: { params: z.strictObject({ stream: id, tokens: z.number().int().positive() }), result: empty },
   cancel: { params: z.strictObject({ stream: id }), result: z.object({ cancelled: z.boolean() }) },
   memory: { params: z.strictObject({ session: id }), result: kvCacheSchema },
+  saveSession: { params: z.strictObject({ session: id, path: z.string() }), result: empty },
   closeSession: { params: z.strictObject({ session: id }), result: empty },
   shutdown: { params: empty, result: empty },
   "bench.echo": { params: z.strictObject({ payload: z.string() }), result: z.object({ payload: z.string() }) },

@@ -4,6 +4,7 @@ import { stopChild, type StopLimits } from "../process/stop-child.js";
 import { deferred } from "../util/deferred.js";
 import { abortable, throwIfAborted } from "./abortable.js";
 import { parseEnvelope, type Outcome } from "./envelope.js";
+import type { FileExchange } from "./file-exchange.js";
 import { fromWireError } from "./from-wire-error.js";
 import { startHeartbeat, type HeartbeatOptions } from "./heartbeat.js";
 import { METHODS, ticketSchema } from "./messages.js";
@@ -27,6 +28,8 @@ export interface WorkerLog {
 export interface WorkerBridgeOptions {
   heartbeat: HeartbeatOptions;
   onLog: (log: WorkerLog) => void;
+  /** How files get to and from the worker; without one it sees this machine's own paths. */
+  exchange?: FileExchange | undefined;
 }
 
 export interface CallOptions {
@@ -84,6 +87,11 @@ export class WorkerBridge {
     void child.exited.then((exit) => {
       this.#finish(exit);
     });
+  }
+
+  /** See `WorkerBridgeOptions`. */
+  get exchange(): FileExchange | undefined {
+    return this.#options.exchange;
   }
 
   get pid(): number | undefined {

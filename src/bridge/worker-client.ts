@@ -1,4 +1,5 @@
 import { TimeoutError, type KittyError } from "../errors.js";
+import { giveFile, takeFile } from "./file-exchange.js";
 import { fromWireError } from "./from-wire-error.js";
 import {
   generationResultSchema,
@@ -27,7 +28,18 @@ export class WorkerClient {
   }
 
   openSession(params: Params<"openSession">, options?: CallOptions): Promise<Result<"openSession">> {
-    return this.#invoke("openSession", params, options);
+    const { saved } = params;
+    if (typeof saved !== "string") return this.#invoke("openSession", params, options);
+    return giveFile(this.bridge.exchange, saved, (path) =>
+      this.#invoke("openSession", { ...params, saved: path }, options),
+    );
+  }
+
+  /** Writes a session's cache and history to a file of this machine. */
+  async saveSession(session: string, path: string, options?: CallOptions): Promise<void> {
+    await takeFile(this.bridge.exchange, path, async (shown) => {
+      await this.#invoke("saveSession", { session, path: shown }, options);
+    });
   }
 
   async closeSession(session: string, options?: CallOptions): Promise<void> {

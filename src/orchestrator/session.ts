@@ -1,8 +1,12 @@
+import { resolve } from "node:path";
 import type { CacheDescription, ChatMessage, KvCacheMemory, ModelDescription } from "../bridge/messages.js";
 import type { WorkerClient } from "../bridge/worker-client.js";
 import { WorkerExitedError } from "../errors.js";
 import { checkGenerateInput, checkGenerateOptions, type GenerateOptions } from "./generate-input.js";
 import { CREDIT_WINDOW_TOKENS, GenerationStream } from "./generation-stream.js";
+
+// A long conversation's cache has gigabytes, and a cluster's disk is slow at times.
+const SAVE_TIMEOUT_MS = 600_000;
 
 export interface SessionInfo {
   id: string;
@@ -57,6 +61,14 @@ export class Session implements AsyncDisposable {
   /** What the session's KV cache holds now. */
   memory(options: { signal?: AbortSignal } = {}): Promise<KvCacheMemory> {
     return this.#client.memory(this.id, options);
+  }
+
+  /**
+   * Writes the cache, the text and the turns to a file, from which `sessions.open({ saved })` goes on, here or elsewhere.
+   * @throws KittyError `session_busy` while a generation runs, `cache_file` when the folder refuses it
+   */
+  async save(path: string, options: { signal?: AbortSignal } = {}): Promise<void> {
+    await this.#client.saveSession(this.id, resolve(path), { timeoutMs: SAVE_TIMEOUT_MS, ...options });
   }
 
   /** Cancels what runs and frees the cache; does nothing when the worker is gone or it was closed before. */

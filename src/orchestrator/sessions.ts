@@ -4,7 +4,7 @@ import { abortable, throwIfAborted } from "../bridge/abortable.js";
 import type { WorkerClient } from "../bridge/worker-client.js";
 import { cacheSchema, type CacheInput, type Config } from "../config/schema.js";
 import { validate } from "../config/validate.js";
-import { KittyError } from "../errors.js";
+import { ConfigError, KittyError, NotFoundError } from "../errors.js";
 import { Session } from "./session.js";
 import type { WorkerPlace, WorkerPool } from "./worker-pool.js";
 
@@ -13,6 +13,8 @@ export interface OpenSessionOptions {
   model?: string | null | undefined;
   /** With `preset` it stands alone; without, it changes single fields of the configuration's cache. */
   cache?: CacheInput | undefined;
+  /** A file that `session.save()` wrote: its text, turns and cache are gone on with, and its cache's configuration stays. */
+  saved?: string | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -30,14 +32,16 @@ export class Sessions {
   }
 
   /**
-   * Loads the model where needed and makes an empty cache for it.
-   * @throws ConfigError, NotFoundError (no such model), CancelledError, WorkerExitedError
+   * Loads the model where needed and makes an empty cache for it, or takes a saved one.
+   * @throws ConfigError, NotFoundError (no such model or file), KittyError `cache_file` (one of another model, or damaged),
+   *   CancelledError, WorkerExitedError
    */
   async open(options: OpenSessionOptions = {}): Promise<Session> {
     const cache = this.#resolveCache(options.cache);
     if (this.#isClosed)
       throw new KittyError("Cannot open a session: this Kitty is closed, start a new one", { code: "closed" });
     throwIfAborted(options.signal, "open a session");
+    checkSaved(options);
     const place = await this.#pool.join(options.signal);
     try {
       return await this.#openIn(place, cache, options);
@@ -56,11 +60,12 @@ export class Sessions {
   async #openIn(
     { client, leave }: WorkerPlace,
     cache: Record<string, string | number>,
-    { model: wanted = this.#config.model, signal }: OpenSessionOptions,
+    { model: wanted = this.#config.model, saved: file, signal }: OpenSessionOptions,
   ): Promise<Session> {
     const { device, dtype, kvMemoryMiB, stepTimeoutMs } = this.#config.worker;
     const name = `s${String(++this.#count)}`;
-    const params = { session: name, model: absoluteFolder(wanted), cache, dtype, device, kvMemoryMiB };
+    const saved = file === undefined ? null : resolve(file);
+    const params = { session: name, model: absoluteFolder(wanted), cache, dtype, device, kvMemoryMiB, saved };
     const opening = client.openSession(params, { timeoutMs: stepTimeoutMs });
     const opened = await abortable(opening, signal, "open a session").catch((error: unknown) => {
       closeLater(opening, client, name);
@@ -82,6 +87,21 @@ export class Sessions {
       Object.entries(merged).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
     );
   }
+}
+
+function checkSaved({ saved, cache }: OpenSessionOptions): void {
+  if (saved === undefined) return;
+  if (cache !== undefined) {
+    throw new ConfigError("Cannot open a session: give saved or cache, as a saved session keeps its own cache");
+  }
+  if (existsSync(saved)) return;
+  throw new NotFoundError(
+    `Cannot open a session from ${JSON.stringify(saved)}: there is no such file, check the path`,
+    {
+      code: "saved_session_not_found",
+      details: { saved },
+    },
+  );
 }
 
 /** A worker may have another working folder; a hub id stays as it is. */

@@ -1,4 +1,6 @@
 import { InstanceLog } from "../apptainer/instance-log.js";
+import { instancePlace } from "../apptainer/instance-record.js";
+import { SCRATCH } from "../apptainer/instance-arguments.js";
 import { checkSettings, type CheckedSettings, type InstanceSettings } from "../apptainer/instance-settings.js";
 import { listInstances, type Instance } from "../apptainer/list-instances.js";
 import { startInstance } from "../apptainer/start-instance.js";
@@ -57,6 +59,7 @@ export class ApptainerRunner implements Runner {
     const settings = checkSettings(this.#options.settings);
     const seat = await this.#takeSeat(settings, options);
     const log = new InstanceLog(seat.name);
+    const exchange = { host: instancePlace(seat.name).scratch, inside: SCRATCH };
     const onLog: StartWorkerOptions["onLog"] = (entry) => {
       log.write(entry.text);
       options.onLog?.(entry);
@@ -65,6 +68,7 @@ export class ApptainerRunner implements Runner {
       const worker = await launchWorker(instanceWorkerCommand(seat, this.#options), this.#options, {
         ...options,
         onLog,
+        exchange,
       });
       void worker.exited.then(({ message }) => {
         log.write(message);

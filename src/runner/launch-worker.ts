@@ -1,5 +1,5 @@
 import { abortable } from "../bridge/abortable.js";
-import { WorkerBridge } from "../bridge/worker-bridge.js";
+import { WorkerBridge, type WorkerBridgeOptions } from "../bridge/worker-bridge.js";
 import type { HeartbeatOptions } from "../bridge/heartbeat.js";
 import { spawnChild, type Command } from "../process/child.js";
 import type { StartWorkerOptions } from "./runner.js";
@@ -17,12 +17,12 @@ export interface WorkerLimits {
 export async function launchWorker(
   command: Command,
   limits: WorkerLimits,
-  { signal, onLog = () => undefined }: StartWorkerOptions,
+  { signal, onLog = () => undefined, exchange }: StartWorkerOptions & Pick<WorkerBridgeOptions, "exchange">,
 ): Promise<WorkerBridge> {
   const child = spawnChild(command, (text) => {
     onLog({ stream: "stderr", text });
   });
-  const bridge = new WorkerBridge(child, { heartbeat: limits.heartbeat, onLog });
+  const bridge = new WorkerBridge(child, { heartbeat: limits.heartbeat, onLog, exchange });
   const timer = setTimeout(() => {
     bridge.kill(`it did not say hello in ${String(limits.startTimeoutMs)} ms`);
   }, limits.startTimeoutMs);

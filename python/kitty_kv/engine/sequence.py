@@ -118,6 +118,14 @@ class Sequence:
         # Only where no pass was taken otherwise before.
         return most if known == len(self._passes) else known
 
+    def passes(self) -> dict[str, Any]:
+        """How many tokens each pass took, and how many of the passes the cache holds; for a file of it."""
+        return {"passes": list(self._passes), "nextPass": self._next_pass}
+
+    def restore_passes(self, passes: list[int], next_pass: int) -> None:
+        """Takes what ``passes()`` told; the caller has checked that it fits the tokens and the cache."""
+        self._passes, self._next_pass = passes, next_pass
+
     def take_over(self, cache: Any, chunks: int) -> None:
         """Takes a cache that holds the first ``chunks`` whole chunks."""
         self.cache.reset()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +29,11 @@ _MODEL_FIELDS = (
 
 def save_cache(cache: KittyCache, path: str | os.PathLike[str]) -> None:
     """See ``KittyCache.save``."""
+    write_cache_file(path, *take_cache(cache))
+
+
+def take_cache(cache: KittyCache) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """What a file of the cache holds; a copy, so that the cache may go on meanwhile."""
     pages, tensors = take_snapshot(cache.pages)
     tensors = {f"pages.{name}": x for name, x in tensors.items()}
     rows, model = len(cache.lengths), cache.identity.model
@@ -45,7 +51,7 @@ def save_cache(cache: KittyCache, path: str | os.PathLike[str]) -> None:
         document["sliding"] = {"lengths": sliding.lengths, "held": sliding.held, "slots": sliding.slots}
         for side in ("keys", "values"):
             tensors |= {f"sliding.{index}.{side}": x.cpu() for index, x in enumerate(getattr(sliding, side))}
-    write_cache_file(path, document, {name: x.contiguous() for name, x in tensors.items()})
+    return document, {name: x.contiguous() for name, x in tensors.items()}
 
 
 def load_cache(
@@ -53,27 +59,41 @@ def load_cache(
 ) -> KittyCache:
     """See ``KittyCache.load``."""
     document, tensors = read_cache_file(path)
-    try:
-        _check_model(path, document, model)
+    with fitting(path):
+        check_model(path, document, model)
         cache = kind.for_model(model, config=KittyConfig.from_dict(document["config"]), impl=impl, max_bytes=max_bytes)
-        devices = layer_devices(model, len(cache.layers))
-        _restore_slots(cache, document, tensors)
-        slides = [isinstance(layer, SlidingLayer) for layer in cache.layers]
-        full = [device for device, is_sliding in zip(devices, slides, strict=True) if not is_sliding]
-        slid = [device for device, is_sliding in zip(devices, slides, strict=True) if is_sliding]
-        restore(cache.pages, document["pages"], _part(tensors, "pages."), model.dtype, full)
-        if "sliding" in document:
-            _restore_sliding(cache.sliding, document["sliding"], _part(tensors, "sliding."), slid)
-    # Checksums say that the file is whole; who wrote it may still have been no Kitty.
-    except (ConfigError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise CacheFileError(
-            f"Cannot load a cache from {os.fspath(path)!r}: its contents do not fit together ({error}); give a file that "
-            "cache.save() wrote."
-        ) from error
+        fill_cache(cache, document, tensors, model)
     return cache
 
 
-def _check_model(path: str | os.PathLike[str], document: Mapping[str, Any], model: PreTrainedModel) -> None:
+def fill_cache(
+    cache: KittyCache, document: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], model: PreTrainedModel
+) -> None:
+    """Fills an empty cache, whose memory is its own, with what ``take_cache`` gave; call it within ``fitting``."""
+    devices = layer_devices(model, len(cache.layers))
+    _restore_slots(cache, document, tensors)
+    slides = [isinstance(layer, SlidingLayer) for layer in cache.layers]
+    full = [device for device, is_sliding in zip(devices, slides, strict=True) if not is_sliding]
+    slid = [device for device, is_sliding in zip(devices, slides, strict=True) if is_sliding]
+    restore(cache.pages, document["pages"], _part(tensors, "pages."), model.dtype, full)
+    if "sliding" in document:
+        _restore_sliding(cache.sliding, document["sliding"], _part(tensors, "sliding."), slid)
+
+
+@contextlib.contextmanager
+def fitting(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Contents that do not fit together are a CacheFileError: checksums say that a file is whole, not that Kitty wrote it."""
+    try:
+        yield
+    except (ConfigError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise CacheFileError(
+            f"Cannot load a cache from {os.fspath(path)!r}: its contents do not fit together ({error}); give a file that "
+            "Kitty KV saved."
+        ) from error
+
+
+def check_model(path: str | os.PathLike[str], document: Mapping[str, Any], model: PreTrainedModel) -> None:
+    """Raises CacheFileError when the file was saved with another model."""
     saved, given = document["model"], _model_fields(model.config.get_text_config())
     differing = [f"{name} {saved.get(name)!r}, not {given[name]!r}" for name in given if saved.get(name) != given[name]]
     if not differing and document["fingerprint"] not in (None, fingerprint(model)):

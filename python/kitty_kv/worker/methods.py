@@ -28,6 +28,7 @@ _PARAMS: dict[str, Mapping[str, p.Field]] = {
     "credit": p.CREDIT,
     "cancel": p.STREAM,
     "memory": p.SESSION,
+    "saveSession": p.SAVE_SESSION,
     "closeSession": p.SESSION,
     "shutdown": p.NOTHING,
     "bench.echo": p.BENCH_ECHO,

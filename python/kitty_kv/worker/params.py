@@ -162,6 +162,11 @@ def model_name() -> Field:
     return Field(lambda x: _is_text(x) and x != "" and "\0" not in x, "a folder, a hub id or null", None)
 
 
+def file_path() -> Field:
+    """An absolute path."""
+    return Field(lambda x: _is_text(x) and x.startswith("/") and "\0" not in x, "an absolute path")
+
+
 positive_number = Field(lambda x: _is_number(x) and x > 0, "a number over 0")
 
 OPEN_SESSION = {
@@ -170,6 +175,7 @@ OPEN_SESSION = {
     "cache": an_object(),
     "dtype": Field(lambda x: x in _DTYPES, f"one of {', '.join(_DTYPES)}", "auto"),
     "kvMemoryMiB": optional(count(1)),
+    "saved": optional(file_path()),
     "device": Field(lambda x: isinstance(x, str) and _DEVICE.fullmatch(x) is not None, "auto, cpu or cuda", "auto"),
 }
 _SPECULATION = {
@@ -209,6 +215,7 @@ GENERATE = {
 }
 STREAM = {"stream": identifier()}
 SESSION = {"session": identifier()}
+SAVE_SESSION = {"session": identifier(), "path": file_path()}
 CREDIT = {"stream": identifier(), "tokens": count(1)}
 BENCH_ECHO = {"payload": Field(lambda x: isinstance(x, str), "a string")}
 BENCH_EMIT = {

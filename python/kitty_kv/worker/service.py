@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from ..config import KittyConfig
 from ..engine.engine import Engine
 from ..engine.generation import Request
 from ..engine.sampling import SamplingOptions
+from ..hf.cache_file import write_cache_file
 from .bench_generate import PRESET, BenchModel
 from .drafts import DraftModelDrafts, speculation_from_wire
 from .later import Later, Work
 from .models import ModelStore
 from .outbox import Outbox
 from .prompts import Prompt
+from .saved_session import Contents, take_session
 from .sessions import Reservation, SessionTable
 from .streams import StreamTable
 from .wire_config import config_from_wire, config_to_wire, memory_to_wire
@@ -36,6 +40,7 @@ class Service:
             "credit": self._credit,
             "cancel": self._cancel,
             "memory": self._memory,
+            "saveSession": self._save_session,
             "closeSession": self._close_session,
             "bench.generate": self._bench_generate,
         }
@@ -81,8 +86,9 @@ class Service:
             params["dtype"],
             params["device"],
             None if limit is None else limit * 2**20,
+            params["saved"],
         )
-        return {"session": session.name, "model": session.model.describe(), "cache": config_to_wire(config)}
+        return {"session": session.name, "model": session.model.describe(), "cache": config_to_wire(session.config)}
 
     def _generate(self, params: Params) -> Params:
         options = params["options"]
@@ -125,6 +131,24 @@ class Service:
         # A step of whoever shares its memory moves the cache's pages about, so the engine counts between two of them.
         return Later(lambda settle: self._engine.between_steps(lambda: settle(work)))
 
+    def _save_session(self, params: Params) -> Later:
+        session, path = self._sessions.get(params["session"]), params["path"]
+
+        def start(settle: Callable[[Work], None]) -> None:
+            def take() -> None:
+                try:
+                    contents = take_session(session)
+                # It is the caller's to hear, and the engine's thread must live on.
+                except Exception as error:  # noqa: BLE001
+                    settle(functools.partial(_raise, error))
+                    return
+                # The disk takes its time, in which the engine may go on.
+                _in_thread(f"kitty-save-{session.name}", functools.partial(_write, path, contents)).start(settle)
+
+            self._engine.between_steps(take)
+
+        return Later(start)
+
     def _close_session(self, params: Params) -> Params:
         self._sessions.close(params["session"])
         return {}
@@ -136,6 +160,15 @@ class Service:
             return {}
 
         return _in_thread(f"kitty-bench-{params['stream']}", work)
+
+
+def _write(path: str, contents: Contents) -> Params:
+    write_cache_file(path, *contents)
+    return {}
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _in_thread(name: str, work: Work) -> Later:

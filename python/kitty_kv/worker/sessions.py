@@ -14,6 +14,7 @@ from ..errors import ConfigError, KittyKvError
 from .drafts import DraftModelDrafts, check_tokenizer
 from .models import Key, ModelStore, ServedModel
 from .prompts import Message, Prompt
+from .saved_session import load_session
 from .streams import StreamListener, StreamTable
 
 MakeRequest = Callable[[Callable[[], list[int]]], Request]
@@ -71,8 +72,16 @@ class SessionTable:
         dtype: str,
         device: str,
         max_bytes: int | None,
+        saved: str | None = None,
     ) -> Session:
-        """Opens a reserved session; loads its model if nobody has it loaded. ``max_bytes`` as in ``new_sequence``.
+        """Opens a reserved session; loads its model if nobody has it loaded.
+
+        Args:
+            reservation: of its name.
+            config: of its cache; one that goes on from a file keeps its own.
+            model, dtype, device: as in ``load_model``.
+            max_bytes: as in ``new_sequence``.
+            saved: the file of a session to go on from.
 
         Raises:
             KittyKvError: the model cannot be loaded or use this cache, or the session was closed in the meantime.
@@ -80,7 +89,12 @@ class SessionTable:
         try:
             key, served = self._models.acquire(model, dtype, device)
             try:
-                session = Session(reservation.name, config, key, served, served.new_sequence(config, max_bytes))
+                messages: list[Message] = []
+                if saved is not None:
+                    config, sequence, messages = load_session(saved, served, max_bytes)
+                else:
+                    sequence = served.new_sequence(config, max_bytes)
+                session = Session(reservation.name, config, key, served, sequence, messages)
                 self._add(reservation, session)
             except BaseException:
                 self._models.release(key)

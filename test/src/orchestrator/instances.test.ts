@@ -91,6 +91,34 @@ test(
   },
 );
 
+test(
+  "a session that was saved goes on after its instance was killed, in another one and in a local worker, with the same text",
+  { timeout: 120_000 },
+  async ({ skip }) => {
+    skip(problem !== undefined, problem);
+    const kitty = await startKitty();
+    const path = join(home.path, "session.kitty");
+    const session = await kitty.sessions.open();
+    await session.generate(PROMPT, { maxNewTokens: 150 }).result();
+    await session.save(path);
+    const wanted = await session.generate(" and then", { maxNewTokens: 20 }).result();
+    const [killed] = await listInstances();
+    for (const pid of findInstanceProcesses(killed?.name ?? "", killed?.process ?? null)) process.kill(pid, "SIGKILL");
+    await expect.poll(names, { timeout: 10_000 }).toEqual([]);
+    await using local = await Kitty.start();
+    for (const place of [kitty, local]) {
+      await using resumed = await place.sessions.open({ saved: path });
+      expect(resumed.cache).toEqual(session.cache);
+      expect((await resumed.generate(" and then", { maxNewTokens: 20 }).result()).text).toBe(wanted.text);
+    }
+    await expect(kitty.sessions.open({ saved: join(home.path, "none") })).rejects.toMatchObject({
+      code: "saved_session_not_found",
+    });
+    await expect(kitty.sessions.open({ saved: path, cache: {} })).rejects.toMatchObject({ code: "invalid_argument" });
+    await expect(kitty.sessions.open({ saved: place.image })).rejects.toMatchObject({ code: "cache_file" });
+  },
+);
+
 test("an ordinary user's instances leave no FUSE program behind, killed or not", { timeout: 240_000 }, ({ skip }) => {
   skip(problem !== undefined, problem);
   skip(process.getuid?.() !== 0, "this is an ordinary user: all other tests show it");

@@ -236,7 +236,7 @@ test("close() ends sessions and worker, twice is fine, and opening then says so"
 test("Kitty.start() refuses what it does not have", async () => {
   await expect(start({ config: { runner: "slurm" } })).rejects.toMatchObject({
     name: "UnsupportedError",
-    message: 'Cannot use runner "slurm": this version only has "local", set runner: local',
+    message: 'Cannot use runner "slurm": this version has "local" and "apptainer", set runner to one of them',
   });
   await expect(start({ config: { worker: { python: "/no/python" } } })).rejects.toMatchObject({
     code: "python_not_found",
