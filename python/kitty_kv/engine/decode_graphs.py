@@ -32,6 +32,7 @@ class DecodeGraphs:
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        self._device = model.device
         self._graphs: dict[TableShape, _Graph] = {}  # by their last use
         self._storage: Storage | None = None  # whose pools' addresses the graphs hold
         self._version = 0
@@ -41,7 +42,7 @@ class DecodeGraphs:
     def takes(self, batch: JoinedCache) -> bool:
         """Whether a batch can be decoded so: on the model's one device, by operations that read the tables there."""
         storages, route = batch.pages.storages, batch.pages.route
-        is_at_hand = len(storages) == 1 and storages[0].device == self._model.device and route.attends_cache
+        is_at_hand = len(storages) == 1 and storages[0].device == self._device and route.attends_cache
         return is_at_hand and self._refusal is None
 
     def feed(
@@ -100,7 +101,7 @@ class DecodeGraphs:
             graph.recorded.replay()
             return graph.logits
         logits = self._warm_up(graph)
-        if self._model.device.type == "cuda":
+        if self._device.type == "cuda":
             self._record(graph)
         return logits
 
@@ -109,7 +110,7 @@ class DecodeGraphs:
         return run_compiled(self._model, lambda: self._run_beside(graph), may_repeat=lambda: True)
 
     def _run_beside(self, graph: _Graph) -> torch.Tensor:
-        if self._model.device.type != "cuda":
+        if self._device.type != "cuda":
             return graph.cache.decode(self._model)
         # Not on the default stream, as recording demands.
         here, beside = torch.cuda.current_stream(), torch.cuda.Stream()

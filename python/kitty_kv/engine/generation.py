@@ -107,6 +107,7 @@ class Generation:
         self.is_cancelled = False
         self.listener = listener
         self.sequence = sequence
+        self.is_on_cpu = sequence.model.device.type == "cpu"  # asking the model takes as long as much else in a step
         self.sampler = Sampler(request.sampling)
         self.order = 0  # of arrival; the engine's
         self.preemptions = 0

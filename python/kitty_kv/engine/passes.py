@@ -95,15 +95,14 @@ class JoinedPasses:
         """
         key, model = batch_key(sequences[0]), sequences[0].model
         batch = self._batch(key, sequences)
-        counts = [len(row) for row in tokens]
-        width, padding = self._width(max(counts), model), len(batch.lengths) - len(sequences)
+        counts, device = [len(row) for row in tokens], model.device
+        width, padding = self._width(max(counts), device), len(batch.lengths) - len(sequences)
         rows = [[*row, *[0] * (width - len(row))] for row in tokens] + [[0] * width] * padding
         # Positions of no token repeat the last one, so that they stay inside the model's context.
         ends = [*counts, *[1] * padding]
         positions = [
             [length + min(at, end - 1) for at in range(width)] for length, end in zip(batch.lengths, ends, strict=True)
         ]
-        device = model.device
         try:
             batch.begin_pass(counts, width)
             graphs = self._graphs_of(batch.pages.store, model)
@@ -138,9 +137,9 @@ class JoinedPasses:
             if graphs is not None:
                 graphs.forget_stale()
 
-    def _width(self, most: int, model: Any) -> int:
+    def _width(self, most: int, device: torch.device) -> int:
         """Columns of a pass whose rows get up to ``most`` tokens: with graphs few numbers, since each of them is recorded."""
-        return most if model.device.type == "cpu" else 1 << (most - 1).bit_length()
+        return most if device.type == "cpu" else 1 << (most - 1).bit_length()
 
     def _graphs_of(self, store: PageStore, model: Any) -> DecodeGraphs | None:
         if store not in self._graphs:

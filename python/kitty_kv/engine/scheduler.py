@@ -83,7 +83,7 @@ class Scheduler:
         self._decode([generation for generation in joinable if generation in self.running])
         self._meter.step()
         # On a GPU the others' tokens are written while it computes the next ones.
-        self._write([g for g in self.running if not is_ready(g) or g.sequence.model.device.type == "cpu"])
+        self._write([g for g in self.running if not is_ready(g) or g.is_on_cpu])
         if not self.running and not self.waiting:
             self._joined.keep_only(set())
             for pool in self._pools:
