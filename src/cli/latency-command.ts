@@ -66,7 +66,11 @@ function addMeasurement(command: Command): Command {
     .option("--fill <how>", "of budget: repeat one prompt's cache in all rows, or prompt each (repeat)")
     .option("--prefill <list>", "of prefill: batch x prompt tokens, by commas (1x1024)")
     .option("--peers <list>", "only these, by commas")
-    .option("--chunk-tokens <n>", "of a prompt, in a pass of the engine at most (512)", parseCount("--chunk-tokens"))
+    .option(
+      "--chunk-tokens <n>",
+      "of a prompt, in a pass of the engine at most (its own)",
+      parseCount("--chunk-tokens"),
+    )
     .option("--time-limit <seconds>", "begin nothing more after so long")
     .option("--out <folder>", "write report.json, report.md and latency.svg here, after each row")
     .option("--plot <file>", "write the plot here, as SVG");

@@ -111,7 +111,7 @@ def _drawn(panel: _Panel, top: int) -> list[str]:
             f'<rect class="bar" x="{_LEFT}" y="{y}" width="{value * scale:.1f}" height="{_BAR}" fill="{colour}"/>'
         )
         parts.append(_text(_LEFT - 8, y + _BAR - 4, peer, anchor="end"))
-        parts.append(_text(_LEFT + value * scale + 6, y + _BAR - 4, label))
+        parts.append(_text(_LEFT + value * scale + 6, y + _BAR - 4, label, has_halo=True))
     return parts
 
 
@@ -140,8 +140,11 @@ def _text(
     size: int = 12,
     colour: str = "#1e293b",
     weight: str = "normal",
+    has_halo: bool = False,
 ) -> str:
+    """A halo keeps the lines of the axis out of the letters."""
+    halo = ' stroke="white" stroke-width="4" paint-order="stroke"' if has_halo else ""
     return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{colour}" font-weight="{weight}">'
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{colour}" font-weight="{weight}"{halo}>'
         f"{html.escape(text)}</text>"
     )

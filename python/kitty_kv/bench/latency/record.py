@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .plot import svg
-from .report import markdown
+from .report import is_stock, markdown
 from .row import LatencyRow
 
 
@@ -57,10 +57,14 @@ class Record:
 
 
 def _by_shape(rows: Sequence[LatencyRow]) -> list[LatencyRow]:
-    """Rows of one shape together, shapes as they came; rows of a budget have a batch each, and stay."""
+    """Rows of one shape together, shapes as they came, those of Transformers first; rows of a budget have a batch each."""
     shapes = list(dict.fromkeys((row.part, row.batch, row.prompt_tokens) for row in rows if row.part != "budget"))
     order = {shape: at for at, shape in enumerate(shapes)}
-    return sorted(rows, key=lambda row: order.get((row.part, row.batch, row.prompt_tokens), len(order)))
+
+    def place(row: LatencyRow) -> tuple[int, bool]:
+        return order.get((row.part, row.batch, row.prompt_tokens), len(order)), not is_stock(row)
+
+    return sorted(rows, key=place)
 
 
 def _replace(path: pathlib.Path, text: str) -> None:

@@ -48,7 +48,12 @@ def best_of_each(rows: Sequence[LatencyRow]) -> list[LatencyRow]:
 
 def stock_peers(rows: Sequence[LatencyRow]) -> list[str]:
     """Names of the caches of Transformers among them."""
-    return list(dict.fromkeys(row.peer for row in rows if row.peer.startswith("hf-")))
+    return list(dict.fromkeys(row.peer for row in rows if is_stock(row)))
+
+
+def is_stock(row: LatencyRow) -> bool:
+    """Whether it is of a cache of Transformers."""
+    return row.peer.startswith("hf-")
 
 
 def _steps(rows: Sequence[LatencyRow], environment: dict[str, Any]) -> list[str]:

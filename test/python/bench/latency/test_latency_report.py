@@ -108,6 +108,32 @@ def test_a_run_that_is_cut_off_leaves_the_rows_it_has(tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_the_report_has_the_caches_of_transformers_first_in_each_shape(tmp_path):
+    record = Record(ENVIRONMENT, tmp_path, None)
+    came = [
+        step("engine fp16", 1, 2.0),
+        step("kitty fp16", 2, 2.0),
+        step("hf-static", 2, 2.0),
+        step("hf-static", 1, 2.0),
+    ]
+    for row in [*came, budget("kitty fp16", 9, 2.0), budget("hf-dynamic", 8, 2.0), budget("hf-dynamic", 4, 2.0)]:
+        record.add(row)
+    steps = table(record.report(), "Decode steps")
+    assert [(row["batch x tokens"], row["cache"]) for row in steps] == [
+        ("1 x 64", "hf-static"),
+        ("1 x 64", "engine fp16"),
+        ("2 x 64", "hf-static"),
+        ("2 x 64", "kitty fp16"),
+    ]
+    same = table(record.report(), "The same KV memory")
+    assert [(row["cache"], row["batch"]) for row in same] == [
+        ("hf-dynamic", "8"),
+        ("hf-dynamic", "4"),
+        ("kitty fp16", "9"),
+    ]
+    assert [row["peer"] for row in record.document()["rows"]][:4] == [row.peer for row in came]
+
+
 def test_steps_count_from_the_last_rows_first_token_and_after_the_warm_up():
     slow, fast = [1.0] * 4, [0.25, 0.5]
     early = [1.0, 2.0]  # before the other row has begun
