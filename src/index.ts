@@ -18,7 +18,7 @@ export { buildImage, type BuildImageOptions, type BuiltImage } from "./apptainer
 export { inspectImage, type ImageInspection } from "./apptainer/inspect-image.js";
 export { createOverlay, type CreateOverlayOptions } from "./apptainer/create-overlay.js";
 export { provisionOverlay, type ProvisionOverlayOptions } from "./apptainer/provision-overlay.js";
-export { sealOverlay } from "./apptainer/seal-overlay.js";
+export { sealOverlay, type SealOverlayOptions } from "./apptainer/seal-overlay.js";
 export { verifyOverlay, type VerifyOverlayOptions } from "./apptainer/verify-overlay.js";
 export { overlayStatus, type OverlayStatus } from "./apptainer/overlay-status.js";
 export { listInstances, type Instance, type InstanceState } from "./apptainer/list-instances.js";

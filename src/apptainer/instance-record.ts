@@ -1,7 +1,7 @@
 import { mkdir, readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { NotFoundError } from "../errors.js";
+import { KittyError, NotFoundError } from "../errors.js";
 import { stateFolder } from "../util/state-folder.js";
 import { checkInstanceName } from "./instance-name.js";
 import { processIdentitySchema } from "./process-identity.js";
@@ -85,7 +85,15 @@ export async function readRecords(): Promise<InstanceRecord[]> {
 /** @returns undefined where there is none, or one that is just being removed */
 async function readIfThere(path: string): Promise<InstanceRecord | undefined> {
   const text = await readFile(path, "utf8").catch(whenMissing(undefined));
-  return text === undefined ? undefined : recordSchema.parse(JSON.parse(text));
+  if (text === undefined) return undefined;
+  try {
+    return recordSchema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new KittyError(
+      `Cannot read what instances there are: ${JSON.stringify(path)} is damaged or of another version; stop what "apptainer instance list" shows of it and remove its folder`,
+      { code: "instance_record_invalid", details: { path }, cause },
+    );
+  }
 }
 
 function whenMissing<T>(value: T): (error: unknown) => T {

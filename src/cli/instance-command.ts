@@ -91,7 +91,7 @@ function logsCommand(context: CommandContext): Command {
       await runInterruptibly(context, async ({ signal }) => {
         for await (const line of readInstanceLog(name, { follows: follow === true, signal })) {
           if (output.isJson) await output.json({ line });
-          else await output.line(line);
+          else await output.text(`${line}\n`);
         }
       });
     });

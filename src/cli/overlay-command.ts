@@ -12,7 +12,7 @@ import { packageRoot } from "../runner/package-root.js";
 import type { CommandContext } from "./create-program.js";
 import { toMiB } from "./format-bytes.js";
 import { parseCount } from "./parse-flags.js";
-import { runInterruptibly } from "./run-context.js";
+import { runInterruptibly, type RunContext } from "./run-context.js";
 
 interface ProvisionFlags {
   image: string;
@@ -62,8 +62,10 @@ function sealCommand(context: CommandContext): Command {
   return new Command("seal")
     .description("end an overlay's writing: its hash goes into the manifest, from here it is read-only")
     .argument("<img>", "the overlay's file")
-    .action(async (img: string) => {
-      await print(context, img, await runInterruptibly(context, (run) => sealOverlay(img, run)));
+    .option("--squashfs", "make a squashfs image of it: smaller, and read faster by ordinary users")
+    .action(async (img: string, { squashfs }: { squashfs?: boolean }) => {
+      const seal = (run: RunContext): Promise<OverlayManifest> => sealOverlay(img, { isCompressed: squashfs, ...run });
+      await print(context, img, await runInterruptibly(context, seal));
     });
 }
 
@@ -96,7 +98,7 @@ async function print({ output }: CommandContext, img: string, manifest: OverlayM
 function describe(img: string, manifest: OverlayManifest): string {
   const { state, sizeBytes } = manifest;
   const packages = state === "empty" ? "no packages" : `${String(Object.keys(manifest.packages).length)} packages`;
-  const hash = state === "sealed" ? `  sha256 ${manifest.sha256}` : "";
+  const hash = state === "sealed" ? `  ${manifest.format}  sha256 ${manifest.sha256}` : "";
   return `${img}  ${state}  at most ${toMiB(sizeBytes)}  ${packages}${hash}`;
 }
 

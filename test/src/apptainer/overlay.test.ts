@@ -105,6 +105,26 @@ test("an overlay is created, provisioned offline, sealed and verified, and serve
   expect(await overlayStatus(overlay)).toMatchObject({ manifest: { state: "sealed" }, holders: [] });
 });
 
+test("an overlay sealed as squashfs has the same content, is a fraction of the size, and is no ext3 file any more", async ({
+  skip,
+}) => {
+  skip(problem !== undefined, problem);
+  const overlay = copyOfProvisioned("squashed.img");
+  await expect(sealOverlay(overlay, { isCompressed: true, signal: AbortSignal.abort() })).rejects.toMatchObject({
+    code: "cancelled",
+  });
+  const sealed = await sealOverlay(overlay, { isCompressed: true });
+  expect(sealed).toMatchObject({ format: "squashfs", sizeBytes: statSync(overlay).size });
+  expect(sealed.sizeBytes).toBeLessThan(20 * 2 ** 20);
+  expect(statSync(overlay).mode & 0o777).toBe(0o444);
+  expect(await readVersion(overlay)).toBe("1.0\n");
+  expect(await verifyOverlay(overlay, { image })).toEqual(sealed);
+  expect(readdirSync(folder).filter((name) => name.startsWith("squashed.img.sealing-"))).toEqual([]);
+  // Killed between the last two steps: the file is new, the manifest is not.
+  copyFileSync(manifestPath(provisioned), manifestPath(overlay));
+  expect((await sealOverlay(overlay)).sha256).toBe(sealed.sha256);
+});
+
 test("a sealed overlay in which one byte changed, or of another image, is refused", async ({ skip }) => {
   skip(problem !== undefined, problem);
   const overlay = copyOfProvisioned("tampered.img");
