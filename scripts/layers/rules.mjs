@@ -38,6 +38,7 @@ export const TYPESCRIPT_PACKAGES = {
   execa: ["process"],
   child_process: ["process"],
   commander: ["cli"],
+  libsql: ["orchestrator"],
   preact: ["dashboard"],
   uplot: ["dashboard"],
 };

@@ -1,0 +1,61 @@
+import { z } from "zod";
+
+const count = z.number().int().positive();
+const text = z.string().min(1);
+
+/** How each prompt of a `generate` job is gone on with; the same fields as `session.generate()` takes. */
+const samplingShape = {
+  maxNewTokens: count.default(64),
+  temperature: z.number().nonnegative().optional(),
+  topK: count.optional(),
+  topP: z.number().positive().max(1).optional(),
+  minP: z.number().min(0).max(1).optional(),
+  repetitionPenalty: z.number().positive().optional(),
+  seed: z.number().int().optional(),
+  stop: z.array(text).max(16).optional(),
+};
+
+/** A batch of prompts, from a JSONL file or given here. */
+export const generateParamsSchema = z.strictObject({
+  /** A JSONL file; each line is a text, or an object with `prompt` or `messages` and, if you like, an `id`. */
+  promptsFile: text.optional(),
+  /** @default one short prompt, where there is no promptsFile either */
+  prompts: z.array(text).min(1).max(10_000).optional(),
+  /** How many prompts are generated at once. */
+  concurrency: count.max(256).default(8),
+  ...samplingShape,
+});
+
+/** What `kitty-kv bench latency` measures; `parts`, `shapes` and `prefill` are lists with commas. */
+export const latencyParamsSchema = z.strictObject({
+  parts: text.optional(),
+  shapes: text.default("1x64"),
+  newTokens: count.default(8),
+  kvBudgetGib: z.number().positive().optional(),
+  budgetTokens: count.optional(),
+  fill: z.enum(["repeat", "prompt"]).optional(),
+  prefill: text.optional(),
+  peers: text.optional(),
+  chunkTokens: count.optional(),
+  timeLimit: z.number().positive().optional(),
+});
+
+/** What `kitty-kv simulate` compares: the job's cache on windows of a text. */
+export const simulateParamsSchema = z.strictObject({
+  /** UTF-8 text, plain or .xz. @default an excerpt of Treasure Island */
+  text: text.optional(),
+  sequences: count.default(1),
+  length: count.default(256),
+  verify: z.boolean().default(false),
+});
+
+/** A job spec and, by field, the values that its children take: every combination is one child. */
+export const sweepParamsSchema = z.strictObject({
+  base: z.record(z.string(), z.unknown()).default({ kind: "simulate" }),
+  matrix: z.record(text, z.array(z.unknown()).min(1)).default({ preset: ["kitty", "kitty-pro"] }),
+});
+
+export type GenerateParams = z.output<typeof generateParamsSchema>;
+export type LatencyParams = z.output<typeof latencyParamsSchema>;
+export type SimulateParams = z.output<typeof simulateParamsSchema>;
+export type SweepParams = z.output<typeof sweepParamsSchema>;
