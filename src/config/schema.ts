@@ -59,7 +59,10 @@ const poolSchema = z
     idleTimeoutMs: durationMs.default(60_000),
   })
   .transform(({ max, ...pool }) => ({ ...pool, max: max ?? pool.min }))
-  .refine(({ min, max }) => max >= min, { path: ["max"], message: "must not be below min" });
+  .superRefine(({ min, max: input }, context) => {
+    if (input < min)
+      context.addIssue({ code: "custom", path: ["max"], message: `must be >= min, ${String(min)}`, input });
+  });
 
 const serverSchema = z.strictObject({
   host: z.string().min(1).default("127.0.0.1"),

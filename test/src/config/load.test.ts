@@ -17,6 +17,22 @@ async function load(content: string | Buffer) {
   return { path, loading: loadConfig(path) };
 }
 
+test("the files in configs/ are valid, and local.yaml says the defaults", async () => {
+  const configs = join(import.meta.dirname, "../../../configs");
+  expect(await loadConfig(join(configs, "local.yaml"))).toEqual(resolveConfig());
+  const { runner, pool, apptainer } = await loadConfig(join(configs, "apptainer.yaml"));
+  expect({ runner, pool, network: apptainer.network }).toMatchObject({
+    runner: "apptainer",
+    pool: { min: 1, max: 4 },
+    network: "none",
+  });
+});
+
+test("a pool's limit is its minimum unless it is given, and never below it", () => {
+  expect(resolveConfig({ pool: { min: 3 } }).pool).toMatchObject({ min: 3, max: 3 });
+  expect(() => resolveConfig({ pool: { min: 3, max: 2 } })).toThrow("pool.max must be >= min, 3, got 2");
+});
+
 test("an empty file is the default configuration", async () => {
   const config = await (await load("# nothing\n")).loading;
   expect(config).toEqual(resolveConfig());
@@ -41,7 +57,10 @@ test("a configuration is frozen to its leaves", () => {
 });
 
 test.each([
-  ["prest: kitty\n", '(line 1): unknown key "prest", known keys are model, cache, runner, worker, pool, apptainer, server'],
+  [
+    "prest: kitty\n",
+    '(line 1): unknown key "prest", known keys are model, cache, runner, worker, pool, apptainer, server',
+  ],
   ["cache:\n  kBits: 2\n  prest: kitty\n", '(line 3): unknown key "prest", did you mean "preset"?'],
   ["model: null\nworkers: {}\n", '(line 2): unknown key "workers", did you mean "worker"?'],
   [
