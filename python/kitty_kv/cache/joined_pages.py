@@ -13,7 +13,7 @@ from .crop import crop_rows
 from .paged_cache import PagedCache
 from .row import Row
 from .spans import Spans
-from .step import Group, Step
+from .step import Group
 
 
 class JoinedPages(PagedCache):
@@ -58,24 +58,6 @@ class JoinedPages(PagedCache):
     def reset(self) -> None:
         """Raises ``CacheError``: the rows are not this cache's to forget."""
         self._check_idle("reset")
-
-    def begin_decoding(self, new_tokens: int, real: torch.Tensor | None) -> Step:
-        """Begins a short pass in which somebody else gives all layers their tokens; ``end_decoding`` ends it.
-
-        Args:
-            new_tokens: S, at most ``SHORT_CALL``.
-            real: bool ``[B, S]``, False at padding; None if there is none.
-
-        Raises:
-            CacheBusyError, CacheOutOfMemoryError: as an ordinary pass; nothing has changed.
-        """
-        with self.store.opening(self):
-            self._open(new_tokens, real, self._make_room(new_tokens, real))
-        return self.step
-
-    def end_decoding(self, view: CacheView) -> None:
-        """Ends it, with the ``view`` of all layers that they read: packs the pages that are due."""
-        self._close(view)
 
     def roll_back(self) -> None:
         """Takes back the tokens of a pass that failed half-way, a few a row; the rows are what they were before it.

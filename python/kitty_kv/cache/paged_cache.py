@@ -109,6 +109,31 @@ class PagedCache(Batch):
             self._has_failed = True
             raise
 
+    def begin_decoding(self, new_tokens: int, real: torch.Tensor | None) -> Step:
+        """Begins a short pass in which somebody else gives all layers their tokens; ``end_decoding`` ends it.
+
+        Args:
+            new_tokens: S, at most ``SHORT_CALL``.
+            real: bool ``[B, S]``, False at padding; None if there is none.
+
+        Raises:
+            CacheBusyError, CacheOutOfMemoryError: as an ordinary pass; nothing has changed.
+            CacheError: an earlier pass failed half-way.
+        """
+        if self.step is not None or self._has_failed:
+            raise broken_pass_error()
+        with self.store.opening(self):
+            self._open(new_tokens, real, self._make_room(new_tokens, real))
+        return self.step
+
+    def break_decoding(self) -> None:
+        """Says that such a pass failed half-way, after which only ``reset`` helps."""
+        self._has_failed = True
+
+    def end_decoding(self, view: CacheView) -> None:
+        """Ends it, with the ``view`` of all layers that they read: packs the pages that are due."""
+        self._close(view)
+
     def make_room(self, new_tokens: int, real: torch.Tensor | None) -> None:
         """Makes sure of the memory for a pass that layers elsewhere begin, as far as is known before the first tokens.
 

@@ -16,8 +16,9 @@ from .row import Row
 from .step import Step
 from .storage import Counts
 
-# Pools that are not trimmed grow by one of so many pages or blocks in use, or more.
-_GROWTH = 4
+# Pools that are not trimmed grow by one of so many pages or blocks in use, or more; and those that are, where growing costs more
+# than the copy. The latter by less than what is trimmed.
+_GROWTH, _TRIMMED_GROWTH = 4, 20
 
 
 class User(Protocol):
@@ -47,6 +48,7 @@ class PageStore(Pools):
     def __init__(self, layers: int, max_bytes: int | None = None, *, trims: bool = True) -> None:
         super().__init__(layers, max_bytes)
         self._trims = trims
+        self._growth = None if trims else _GROWTH
         self._users: weakref.WeakSet[User] = weakref.WeakSet()
         # All whose pass may be under way: thousands of users may be idle, and each pass asks.
         self._begun: weakref.WeakSet[User] = weakref.WeakSet()
@@ -118,11 +120,15 @@ class PageStore(Pools):
                 details={"neededBytes": self.bytes_with(new), "maxBytes": self.max_bytes},
             )
         roomy = Counts(*map(max, new, later()))
-        if not self._trims:
-            # Many caches fill such pools for long, and what has been made for a pool's address must be made anew.
-            spacious = Counts(*(max(more, held // _GROWTH) for more, held in zip(roomy, self.in_use, strict=True)))
+        if self._growth is not None:
+            # What has been made for a pool's address must be made anew.
+            spacious = Counts(*(max(more, held // self._growth) for more, held in zip(roomy, self.in_use, strict=True)))
             roomy = spacious if self.bytes_with(spacious) <= self.limit else roomy
         self.grow(new, roomy)
+
+    def grow_less_often(self) -> None:
+        """Says that something is made for the pools' addresses from now on."""
+        self._growth = self._growth or _TRIMMED_GROWTH
 
     def give_back(self) -> None:
         """Gives the memory of all free pages and blocks back; for between passes.

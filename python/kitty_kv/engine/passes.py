@@ -11,8 +11,8 @@ import torch
 
 from ..cache.store import PageStore
 from ..hf.chunk_pass import feed_chunk
+from ..hf.decode_graphs import DecodeGraphs
 from ..hf.joined_cache import JoinedCache, can_join
-from .decode_graphs import DecodeGraphs
 from .sequence import Sequence
 
 # On the CPU, rows of a matrix product come out the same to the bit in batches of any multiple of so many rows a thread
@@ -106,8 +106,8 @@ class JoinedPasses:
         try:
             batch.begin_pass(counts, width)
             graphs = self._graphs_of(batch.pages.store, model)
-            if graphs is not None and graphs.takes(batch):
-                logits = graphs.feed(batch, rows, positions)  # [B, S, V]
+            if graphs is not None and graphs.takes(batch.pages):
+                logits = graphs.feed(batch.pages, batch.real, rows, positions)  # [B, S, V]
             else:
                 logits = model(
                     input_ids=torch.tensor(rows, device=device),  # [B, S]

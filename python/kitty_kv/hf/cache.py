@@ -187,7 +187,7 @@ class KittyCache(CacheContents, RowOperations, Copies):
             self.identity.check_module(layer_idx, module)
             check_window(layer_idx, module, self.windows[layer_idx], window)
         cached = Cached(self.slots, self.lengths)
-        read = functools.partial(self._new_tokens, mask, keys.shape[2])
+        read = functools.partial(self.new_tokens, mask, keys.shape[2])
         with self._layer_pass(layer_idx, keys, cached, read) as real:
             return self.layers[layer_idx].attend(query, keys, values, scaling=scaling, real=real, softcap=softcap)
 
@@ -212,8 +212,12 @@ class KittyCache(CacheContents, RowOperations, Copies):
         self._pass = ForwardPass(self.model_config, len(self.layers))
         self._told = ToldMask()
 
-    def _new_tokens(self, mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
-        """Which of ``count`` new positions ``mask`` says are real, bool ``[B, S]``; None for all."""
+    def new_tokens(self, mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
+        """Which of ``count`` new positions ``mask`` ``[B, T]`` says are real, bool ``[B, S]``; None for all.
+
+        Raises:
+            CacheError: the mask contradicts what the cache holds.
+        """
         return new_tokens(mask, self.slots.count, self.lengths, count)
 
     @contextlib.contextmanager
@@ -236,6 +240,15 @@ class KittyCache(CacheContents, RowOperations, Copies):
         # Without sliding-window layers the first layer to take tokens makes room itself.
         if self.sliding is not None:
             self.pages.make_room(count, real)
+
+    def check_context(self, count: int) -> None:
+        """Checks that each row has room for ``count`` more tokens in the model's context.
+
+        Raises:
+            CacheError: one has not, or a forward pass failed half-way.
+        """
+        self._pass.check_idle("decode")
+        self._pass.check_context(Cached(self.slots, self.lengths), count, None)
 
     def _check_layer(self, layer_idx: int) -> None:
         if not 0 <= layer_idx < len(self.layers):

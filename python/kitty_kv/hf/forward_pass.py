@@ -94,7 +94,7 @@ class ForwardPass:
         count = new.shape[2]
         if not self._done:
             real = read()
-            self._check_context(cached, count, real)
+            self.check_context(cached, count, real)
             make_room(count, real)
             self._open(count, real)
         elif count != self._count:
@@ -112,7 +112,8 @@ class ForwardPass:
         self._count, self._real = count, real
         self._copies.clear()
 
-    def _check_context(self, cached: Cached, count: int, real: torch.Tensor | None) -> None:
+    def check_context(self, cached: Cached, count: int, real: torch.Tensor | None) -> None:
+        """Raises ``CacheError`` where a row would get longer than the model's context."""
         if self._limit is None or cached.slots.count + count <= self._limit:
             return
         lengths = cached.lengths or [0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from transformers import AttentionInterface, GenerationMixin, masking_utils
+from transformers import AttentionInterface, GenerationMixin, PreTrainedModel, masking_utils
 from transformers.generation import configuration_utils
 from transformers.masking_utils import AttentionMaskInterface
 
@@ -13,6 +13,7 @@ from ..config import KittyConfig
 from .attention import kitty_attention, kitty_mask
 from .cache import ATTENTION_NAME
 from .generation import refusing_known_prompts, telling_the_cache, with_kitty_cache, with_real_positions
+from .recorded_steps import recorded_call, recording_where_asked
 
 _undo: list[Callable[[], None]] = []
 
@@ -21,8 +22,9 @@ def install() -> None:
     """Makes ``attn_implementation="kitty"`` and ``cache_implementation="kitty"`` known to Transformers; idempotent.
 
     The stock library stays as it is on disk. Three registries get an entry, the list of cache implementations another,
-    and four functions are wrapped: 4.53 builds caches without their ``cache_config``, fails on a prompt that a cache holds
-    already without saying why, its chunked prefill counts padding as positions, and its caches never see the padding mask.
+    and six functions are wrapped: 4.53 builds caches without their ``cache_config``, fails on a prompt that a cache holds
+    already without saying why, its chunked prefill counts padding as positions, its caches never see the padding mask, and it
+    compiles steps of caches of a fixed shape only.
     """
     if _undo:
         return
@@ -35,6 +37,8 @@ def install() -> None:
     _wrap(GenerationMixin, "_prepare_cache_for_generation", with_kitty_cache)
     _wrap(GenerationMixin, "_get_initial_cache_position", refusing_known_prompts)
     _wrap(GenerationMixin, "_prefill_chunking", with_real_positions)
+    _wrap(GenerationMixin, "_valid_auto_compile_criteria", recording_where_asked)
+    _wrap(PreTrainedModel, "get_compiled_call", recorded_call)
     _wrap(masking_utils, "_preprocess_mask_arguments", telling_the_cache)
 
 

@@ -82,7 +82,7 @@ class JoinedCache(KittyCache):
         """Which tokens of the pass are real, bool ``[B, S]``; None for all."""
         return self._real
 
-    def _new_tokens(self, mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
+    def new_tokens(self, mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
         return self._real
 
     def _mask(self, counts: Sequence[int], width: int) -> torch.Tensor | None:

@@ -17,18 +17,18 @@ from kitty_kv.cache.decode_tables import TableShape
 from kitty_kv.cache.geometry import geometries
 from kitty_kv.cache.row import Row, Side
 from kitty_kv.config import PRESETS, KittyConfig
-from kitty_kv.engine.decode_graphs import DecodeGraphs, padded_rows
 from kitty_kv.engine.kv_pool import KvPool
 from kitty_kv.engine.passes import JoinedPasses, feed
 from kitty_kv.errors import UnsupportedError
 from kitty_kv.hf.cache import KittyCache
 from kitty_kv.hf.chunk_pass import feed_chunk
 from kitty_kv.hf.compiled_layers import decoder_layers, use_backend
+from kitty_kv.hf.decode_graphs import DecodeGraphs, padded_rows
 from kitty_kv.hf.install import install
 from kitty_kv.hf.merged_products import make_adjacent, merge_siblings
 from kitty_kv.hf.traced_cache import attend_next_layer
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "hf" / "table"))
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "table"))
 from families import make_family
 
 LENGTHS = (3, 290, 17, 161, 40)

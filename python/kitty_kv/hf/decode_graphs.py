@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..cache.decode_tables import DecodeTables, TableShape
-from ..hf.compiled_layers import run_compiled
-from ..hf.decode_pass import DecodeCache
-from ..hf.warn_once import warn_once
+from .compiled_layers import run_compiled
+from .decode_pass import DecodeCache
+from .warn_once import warn_once
 
 if TYPE_CHECKING:
+    from ..cache.paged_cache import PagedCache
     from ..cache.storage import Storage
-    from ..hf.joined_cache import JoinedCache
 
 _EXACT_ROWS = (1, 2, 4)  # above them, batches are padded to a multiple of eight rows
 _ROWS = 8
@@ -28,39 +28,46 @@ class DecodeGraphs:
 
     Args:
         model: that the batches run on.
+        pads_rows: whether batches of nearly as many rows share a graph.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: Any, *, pads_rows: bool = True) -> None:
+        self.model = model
         self._device = model.device
+        self._pads_rows = pads_rows
         self._graphs: dict[TableShape, _Graph] = {}  # by their last use
         self._storage: Storage | None = None  # whose pools' addresses the graphs hold
         self._version = 0
         self._pool: Any = None
         self._refusal: str | None = None
 
-    def takes(self, batch: JoinedCache) -> bool:
+    def takes(self, pages: PagedCache) -> bool:
         """Whether a batch can be decoded so: on the model's one device, by operations that read the tables there."""
-        storages, route = batch.pages.storages, batch.pages.route
+        storages, route = pages.storages, pages.route
         is_at_hand = len(storages) == 1 and storages[0].device == self._device and route.attends_cache
         return is_at_hand and self._refusal is None
 
     def feed(
-        self, batch: JoinedCache, tokens: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]
+        self,
+        pages: PagedCache,
+        real: torch.Tensor | None,
+        tokens: Sequence[Sequence[int]],
+        positions: Sequence[Sequence[int]],
     ) -> torch.Tensor:
-        """Feeds each row its tokens: logits ``[B, S, V]``, which the next call overwrites.
+        """Feeds each row its tokens, in a whole pass: logits ``[B, S, V]``, which the next call overwrites.
 
         Args:
-            batch: rows, and what is padded behind them; its pass has begun.
+            pages: of the batch, and what is padded behind its rows.
+            real: which tokens are real, bool ``[B, S]``; None for all.
             tokens, positions: ``[B, S]``, padding included.
 
         Raises:
-            CacheOutOfMemoryError: there is no memory for the pass; nothing has changed.
-            BaseException: what the model raised; roll the batch back.
+            CacheBusyError, CacheOutOfMemoryError: as an ordinary pass; nothing has changed.
+            BaseException: what the model raised, in the middle of the pass.
         """
-        pages, new_tokens = batch.pages, len(tokens[0])
-        step = pages.begin_decoding(new_tokens, batch.real)
-        graph = self._graph(batch, pages.storages[0], new_tokens)
+        new_tokens = len(tokens[0])
+        step = pages.begin_decoding(new_tokens, real)
+        graph = self._graph(pages, new_tokens)
         graph.tables.load(pages.rows, step.rows, tokens, positions)
         logits = self._run(graph)
         pages.end_decoding(graph.tables.view)
@@ -82,11 +89,12 @@ class DecodeGraphs:
         # Its memory goes with the last graph, and torch cannot begin anew with what is left.
         self._pool = None
 
-    def _graph(self, batch: JoinedCache, storage: Storage, new_tokens: int) -> _Graph:
+    def _graph(self, pages: PagedCache, new_tokens: int) -> _Graph:
+        storage = pages.storages[0]
         self._storage = self._storage or storage
         self.forget_stale()
-        pages = batch.pages
-        shape = TableShape.that_holds(new_tokens, pages.rows, padded_rows(len(pages.rows)), pages.geometry)
+        rows = padded_rows(len(pages.rows)) if self._pads_rows else len(pages.rows)
+        shape = TableShape.that_holds(new_tokens, pages.rows, rows, pages.geometry)
         graph = self._graphs.pop(shape, None)
         if graph is None:
             if len(self._graphs) == _MOST_GRAPHS:
@@ -107,16 +115,16 @@ class DecodeGraphs:
 
     def _warm_up(self, graph: _Graph) -> torch.Tensor:
         """Runs the pass as it is, which compiles what must be: what it writes a second time is the same."""
-        return run_compiled(self._model, lambda: self._run_beside(graph), may_repeat=lambda: True)
+        return run_compiled(self.model, lambda: self._run_beside(graph), may_repeat=lambda: True)
 
     def _run_beside(self, graph: _Graph) -> torch.Tensor:
         if self._device.type != "cuda":
-            return graph.cache.decode(self._model)
+            return graph.cache.decode(self.model)
         # Not on the default stream, as recording demands.
         here, beside = torch.cuda.current_stream(), torch.cuda.Stream()
         beside.wait_stream(here)
         with torch.cuda.stream(beside):
-            logits = graph.cache.decode(self._model)
+            logits = graph.cache.decode(self.model)
         here.wait_stream(beside)
         return logits
 
@@ -128,15 +136,15 @@ class DecodeGraphs:
         def record() -> torch.Tensor:
             # Other threads may go on using the device.
             with torch.cuda.graph(recorded, pool=self._pool, capture_error_mode="thread_local"):
-                return graph.cache.decode(self._model)
+                return graph.cache.decode(self.model)
 
         try:
-            graph.logits = run_compiled(self._model, record, may_repeat=lambda: False)
+            graph.logits = run_compiled(self.model, record, may_repeat=lambda: False)
         # A model that waits for the device cannot be recorded: mixtures of experts do in this version of Transformers.
         except RuntimeError as error:
             self._refusal = _first_line(error)
             self._forget_all()
-            model = type(self._model).__name__
+            model = type(self.model).__name__
             warn_once(f"Decode steps of {model} run without CUDA graphs, which cannot hold it: {self._refusal}")
         else:
             graph.recorded = recorded
