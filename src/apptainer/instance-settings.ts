@@ -25,9 +25,27 @@ export interface InstanceSettings {
 
 export type CheckedSettings = { [Key in keyof InstanceSettings]-?: Exclude<InstanceSettings[Key], undefined> };
 
-// Where the image's own programs and the runtime's own mounts are, and folders that a model's would hide as a whole.
-const SYSTEM_FOLDERS = ["bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "usr", "opt/kitty"];
-const WHOLE_FOLDERS = ["", "home", "media", "mnt", "opt", "root", "srv", "tmp", "var", "var/tmp"];
+// Where the image's own programs, the runtime's own mounts and this package's programs are.
+const SYSTEM_FOLDERS = [
+  ...["bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys"],
+  ...["usr/bin", "usr/lib", "usr/lib64", "usr/libexec", "usr/sbin", "opt/kitty", "opt/kitty-kv"],
+];
+// A folder in them may be a model's, but as a whole they hold what programs need.
+const WHOLE_FOLDERS = [
+  "",
+  "home",
+  "media",
+  "mnt",
+  "opt",
+  "root",
+  "srv",
+  "tmp",
+  "usr",
+  "usr/local",
+  "usr/share",
+  "var",
+  "var/tmp",
+];
 
 /** @throws ConfigError `invalid_path`, `invalid_model_folder`, `invalid_argument`; UnsupportedError `no_nvidia_gpu` */
 export function checkSettings(settings: InstanceSettings): CheckedSettings {

@@ -68,7 +68,16 @@ test("checkSettings() refuses what would hide the image, hold secrets, or end an
   mkdirSync(join(folder.path, "model"));
   mkdirSync(join(folder.path, "a,b"));
   const check = (model: string) => () => checkSettings({ image: "/i", overlay: "/o", modelFolders: [model] });
-  for (const model of ["/", "/usr", "/etc/ssl", "/tmp", homedir(), folder.path, join(folder.path, "none")]) {
+  for (const model of [
+    "/",
+    "/usr",
+    "/usr/lib",
+    "/etc/ssl",
+    "/tmp",
+    homedir(),
+    folder.path,
+    join(folder.path, "none"),
+  ]) {
     expect(check(model), model).toThrow(expect.objectContaining({ code: "invalid_model_folder" }));
   }
   for (const model of [join(folder.path, "a,b"), `${folder.path}/model:/etc`, ""]) {
