@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from transformers import CompileConfig
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ..cache.geometry import SHORT_CALL
@@ -23,6 +24,11 @@ from .warn_once import warn_once
 _graphs: weakref.WeakKeyDictionary[PageStore, DecodeGraphs] = weakref.WeakKeyDictionary()
 # What a step asked for one of these cannot come from a graph, which holds logits only.
 _MORE_OUTPUTS = ("output_attentions", "output_hidden_states", "inputs_embeds")
+
+
+def asking_for_recorded_steps() -> CompileConfig:
+    """A ``compile_config`` for ``generate()``."""
+    return CompileConfig()
 
 
 def recording_where_asked(stock: Callable[..., bool]) -> Callable[..., bool]:

@@ -34,11 +34,11 @@ def _step_attempts(model: Any, peers: Sequence[Peer], options: argparse.Namespac
         shape = (attempt.batch, attempt.prompt_tokens, attempt.new_tokens)
         return from_prompts(model, attempt.peer, *shape, chunk_tokens=options.chunk_tokens, runs=2)[-1]
 
-    # Compiling takes minutes, and a time limit should cost that first.
-    for is_compiled in (False, True):
+    # Compiling a whole model takes minutes, and a time limit should cost that first.
+    for starts_slowly in (False, True):
         for batch, tokens in options.shapes:
             for peer in peers:
-                if peer.is_compiled == is_compiled:
+                if (peer.is_compiled and peer.kind == "static") == starts_slowly:
                     yield Attempt("step", peer, batch, tokens, options.new_tokens, run)
 
 
@@ -55,5 +55,10 @@ def _prefill_attempts(model: Any, peers: Sequence[Peer], options: argparse.Names
 
     for batch, tokens in options.prefill:
         for peer in peers:
-            if peer.kind in _PREFILL_PEERS and (peer.config is None or peer.config.preset == options.preset):
+            # Of ours under generate(), steps are compiled and prompts are not.
+            if (
+                peer.kind in _PREFILL_PEERS
+                and not peer.is_compiled
+                and (peer.config is None or peer.config.preset == options.preset)
+            ):
                 yield Attempt("prefill", peer, batch, tokens, 1, run)

@@ -10,6 +10,7 @@ import torch
 
 from ...config import PRESETS, KittyConfig
 from ...hf.cache import KittyCache
+from ...hf.recorded_steps import asking_for_recorded_steps
 
 Kind = Literal["dynamic", "static", "quantized", "kitty", "engine"]
 
@@ -23,7 +24,7 @@ class Peer:
         kind: a cache of Transformers or ours under ``generate()``, or our engine.
         config: of ``kitty`` and ``engine``.
         backend: of ``quantized``.
-        is_compiled: whether ``generate()`` compiles its decode step, where the cache is static.
+        is_compiled: whether ``generate()`` compiles its decode step.
         missing: packages without which it cannot run, by import name.
         needs_cuda: whether it runs on a GPU only.
     """
@@ -62,8 +63,14 @@ class Peer:
         if self.kind == "quantized":
             return {"cache_implementation": "quantized", "cache_config": self.cache_config(model)}
         if self.kind == "kitty":
-            return {"past_key_values": KittyCache.for_model(model, config=self.config, max_bytes=max_bytes)}
+            cache = KittyCache.for_model(model, config=self.config, max_bytes=max_bytes)
+            return {"past_key_values": cache, **self.compiling}
         return {}
+
+    @property
+    def compiling(self) -> dict[str, Any]:
+        """Of ``generate()``, what has it compile the steps of our cache."""
+        return {"compile_config": asking_for_recorded_steps()} if self.kind == "kitty" and self.is_compiled else {}
 
 
 def peers(preset: str) -> list[Peer]:
@@ -77,6 +84,7 @@ def peers(preset: str) -> list[Peer]:
         Peer("hf-static", "static"),
         *(Peer(f"kitty {name}", "kitty", PRESETS[name]) for name in presets),
         *(Peer(f"engine {name}", "engine", PRESETS[name]) for name in presets),
+        Peer(f"kitty {preset} compiled", "kitty", PRESETS[preset], is_compiled=True, needs_cuda=True),
         Peer("hf-static-compiled", "static", is_compiled=True, needs_cuda=True),
         Peer("hf-quanto-2", "quantized", backend="quanto", missing=(quanto,)),
         Peer("hf-hqq-2", "quantized", backend="HQQ", missing=("hqq",)),
