@@ -107,6 +107,11 @@ export const METHODS = {
   memory: { params: z.strictObject({ session: id }), result: kvCacheSchema },
   saveSession: { params: z.strictObject({ session: id, path: z.string() }), result: empty },
   closeSession: { params: z.strictObject({ session: id }), result: empty },
+  /** Each token's text by itself. */
+  tokenTexts: {
+    params: z.strictObject({ session: id, tokens: z.array(count) }),
+    result: z.object({ texts: z.array(z.string()) }),
+  },
   shutdown: { params: empty, result: empty },
   "bench.echo": { params: z.strictObject({ payload: z.string() }), result: z.object({ payload: z.string() }) },
   "bench.emit": {

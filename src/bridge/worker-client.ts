@@ -50,6 +50,11 @@ export class WorkerClient {
     return this.#invoke("memory", { session }, options);
   }
 
+  /** Each token's text by itself; a part of a character becomes U+FFFD. */
+  async tokenTexts(session: string, tokens: readonly number[]): Promise<string[]> {
+    return (await this.#invoke("tokenTexts", { session, tokens: [...tokens] })).texts;
+  }
+
   /** Starts a generation; its listener hears tokens, then exactly one result or error, whatever happens. */
   async generate(params: Params<"generate">, listener: GenerationListener): Promise<void> {
     await this.#generateOn("generate", params, listener);

@@ -67,6 +67,32 @@ const poolSchema = z
 const serverSchema = z.strictObject({
   host: z.string().min(1).default("127.0.0.1"),
   port: z.number().int().min(0).max(65_535).default(7717),
+  /** Names that clients may call this machine by, besides its own; a request for any other Host is refused. */
+  allowedHosts: z.array(z.string().min(1)).default([]),
+  maxBodyMiB: z.number().positive().max(1024).default(16),
+  /** Of one client address; twice as many at once. */
+  requestsPerSecond: z.number().positive().default(2000),
+  /** Most generations that run or wait at once; one more is refused with 429. */
+  maxGenerations: z.number().int().positive().default(1024),
+  /** A session that was opened over HTTP and not used for so long is closed. */
+  sessionIdleTimeoutMs: durationMs.default(1_800_000),
+});
+
+/** Durable jobs: where they are kept, and how many run at once. */
+const jobsSchema = z.strictObject({
+  /** The folder of the job store, on a disk of this machine; null is KITTY_KV_HOME. */
+  folder: z.string().min(1).nullable().default(null),
+  /** `delete` is slower and safe on a network file system, as long as only one machine uses the folder. */
+  journal: z.enum(["wal", "delete"]).default("wal"),
+  /** Jobs at once, sweeps not counted. */
+  slots: z.number().int().positive().default(2),
+  /** The GPUs that jobs share, as CUDA_VISIBLE_DEVICES has them; a job gets as many as its resources.gpus says. */
+  gpus: z.array(z.string().min(1)).default([]),
+  leaseMs: durationMs.default(30_000),
+  /** Jobs that ended longer ago are removed with their folders. */
+  keepDays: z.number().positive().default(30),
+  /** Events beyond so many are removed, oldest first. */
+  keepEvents: z.number().int().positive().default(100_000),
 });
 
 /** The whole configuration; every key has a default. */
@@ -78,6 +104,7 @@ export const configSchema = z.strictObject({
   pool: poolSchema.prefault({}),
   apptainer: apptainerSchema.prefault({}),
   server: serverSchema.prefault({}),
+  jobs: jobsSchema.prefault({}),
 });
 
 export type CacheInput = z.input<typeof cacheSchema>;

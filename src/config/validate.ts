@@ -17,7 +17,9 @@ export interface ValidateOptions {
 export function validate<S extends z.ZodType>(schema: S, value: unknown, options: ValidateOptions): z.output<S> {
   const parsed = schema.safeParse(value, { reportInput: true });
   if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
+  // A key that is missing is often the one that was misspelt.
+  const { issues } = parsed.error;
+  const issue = issues.find(({ code }) => code === "unrecognized_keys") ?? issues[0];
   if (issue === undefined) throw parsed.error;
   const path = issue.code === "unrecognized_keys" ? [...issue.path, issue.keys[0] ?? ""] : issue.path;
   const { code, text, details } = describeIssue(issue, schema);
@@ -92,8 +94,14 @@ function wrong(text: string, details: Record<string, unknown>): Described {
 /** The keys of the object schema at a path, through defaults and optionals. */
 function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
   let current = unwrap(schema);
-  for (const key of path) current = unwrap((current as z.ZodObject).shape[String(key)] as z.ZodType);
+  for (const key of path) current = unwrap(childSchema(current, key));
   return Object.keys((current as z.ZodObject).shape);
+}
+
+/** What a list's items, a record's values or an object's field must be. */
+function childSchema(schema: z.ZodType, key: PropertyKey): z.ZodType {
+  const { def } = schema as unknown as { def: { element?: z.ZodType; valueType?: z.ZodType } };
+  return def.element ?? def.valueType ?? ((schema as z.ZodObject).shape[String(key)] as z.ZodType);
 }
 
 function unwrap(schema: z.ZodType): z.ZodType {

@@ -59,6 +59,7 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
   #isDraining = false;
   #isCancelled = false;
   #isEnded = false;
+  #hasTokens = false;
   #error: KittyError | undefined;
 
   constructor(id: string, client: WorkerClient) {
@@ -71,6 +72,11 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
   /** Whether `cancel` was asked for, by whatever way. */
   get isCancelled(): boolean {
     return this.#isCancelled;
+  }
+
+  /** Whether its first token has come; before, it waits for its turn or its prompt is being read. */
+  get hasTokens(): boolean {
+    return this.#hasTokens;
   }
 
   /** Sends the request, after a generation of the same session that was given up has made its last step. */
@@ -120,6 +126,7 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
   }
 
   onTokens = (text: string, tokens: number): void => {
+    this.#hasTokens = true;
     this.#chunks.push({ text, tokens });
     if (this.#isDraining) {
       this.#readTokens += tokens;

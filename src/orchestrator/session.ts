@@ -63,6 +63,11 @@ export class Session implements AsyncDisposable {
     return this.#client.memory(this.id, options);
   }
 
+  /** Each token's text by itself, such as those of `logprobs`; a part of a character becomes U+FFFD. */
+  tokenTexts(tokens: readonly number[]): Promise<string[]> {
+    return this.#client.tokenTexts(this.id, tokens);
+  }
+
   /**
    * Writes the cache, the text and the turns to a file, from which `sessions.open({ saved })` goes on, here or elsewhere.
    * @throws KittyError `session_busy` while a generation runs, `cache_file` when the folder refuses it

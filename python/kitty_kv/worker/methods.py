@@ -30,6 +30,7 @@ _PARAMS: dict[str, Mapping[str, p.Field]] = {
     "memory": p.SESSION,
     "saveSession": p.SAVE_SESSION,
     "closeSession": p.SESSION,
+    "tokenTexts": p.TOKEN_TEXTS,
     "shutdown": p.NOTHING,
     "bench.echo": p.BENCH_ECHO,
     "bench.emit": p.BENCH_EMIT,

@@ -13,6 +13,7 @@ from ..engine.engine import Engine
 from ..engine.generation import TextCodec
 from ..engine.kv_pool import KvPool
 from ..engine.sequence import Sequence
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from ..hf.loading import LoadedModel
@@ -49,6 +50,19 @@ class ServedModel:
             # Another thread may be about to do the same: the first to get there is kept.
             pool = self.pools.setdefault(key, KvPool(self.loaded.model, config, max_bytes=max_bytes))
         return pool
+
+    def token_texts(self, tokens: list[int]) -> list[str]:
+        """Each token's text by itself; a part of a character becomes U+FFFD.
+
+        Raises:
+            ConfigError: the model has no such token.
+        """
+        size = len(self.loaded.tokenizer)
+        for token in tokens:
+            if token >= size:
+                raise ConfigError(f"Cannot decode token {token}: the tokenizer has tokens 0 to {size - 1}.")
+        # Special tokens too: here they are what was asked about, not part of a text.
+        return [self.loaded.tokenizer.decode([token]) for token in tokens]
 
     def describe(self) -> dict[str, Any]:
         """The wire's description."""

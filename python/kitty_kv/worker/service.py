@@ -42,6 +42,7 @@ class Service:
             "memory": self._memory,
             "saveSession": self._save_session,
             "closeSession": self._close_session,
+            "tokenTexts": self._token_texts,
             "bench.generate": self._bench_generate,
         }
 
@@ -152,6 +153,9 @@ class Service:
     def _close_session(self, params: Params) -> Params:
         self._sessions.close(params["session"])
         return {}
+
+    def _token_texts(self, params: Params) -> Params:
+        return {"texts": self._sessions.get(params["session"]).model.token_texts(params["tokens"])}
 
     def _bench_generate(self, params: Params) -> Later:
         def work() -> Params:

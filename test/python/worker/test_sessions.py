@@ -307,3 +307,15 @@ def test_a_session_closed_while_it_opens_does_not_open(start: Callable[..., Host
     # It was either closed before it was open, or right after.
     assert "ok" in outcome or outcome["error"]["code"] == "session_not_found"
     assert host.error("memory", {"session": "x"})["code"] == "session_not_found"
+
+
+def test_tokens_have_texts_of_their_own_and_unknown_ones_are_refused(host: Host, session: str) -> None:
+    host.generate(session, "named", "the cat sat", maxNewTokens=6, logprobs=1)
+    result = host.result("named")
+    ids = [entry["token"] for entry in result["logprobs"]]
+    texts = host.call("tokenTexts", {"session": session, "tokens": ids})["texts"]
+    assert len(texts) == 6
+    # Those parts of characters that stand for nothing alone are the one way in which they do not add up.
+    assert "\ufffd" in "".join(texts) or "".join(texts) == result["text"]
+    assert host.call("tokenTexts", {"session": session, "tokens": []}) == {"texts": []}
+    assert "tokens 0 to" in host.error("tokenTexts", {"session": session, "tokens": [10**6]})["message"]

@@ -1,0 +1,16 @@
+import type { Kitty } from "../orchestrator/kitty.js";
+import type { Generations } from "./generations.js";
+import type { ServedModel } from "./served-model.js";
+import type { ServedSessions } from "./served-sessions.js";
+import type { ServerMetrics } from "./metrics/server-metrics.js";
+
+/** What endpoints work with. */
+export interface Services {
+  kitty: Kitty;
+  version: string;
+  startedAt: Date;
+  model: ServedModel;
+  sessions: ServedSessions;
+  generations: Generations;
+  metrics: ServerMetrics;
+}
