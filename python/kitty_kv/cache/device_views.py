@@ -39,6 +39,10 @@ class DeviceViews:
         if step.is_table_changed:
             self._tables.clear()
 
+    def end(self) -> None:
+        """A pass is over: what is at rest must not keep pools alive that grow for others."""
+        self._views.clear()
+
     def forget(self) -> None:
         """The ids that the rows hold have changed."""
         self._tables.clear()

@@ -197,4 +197,5 @@ class PagedCache(Batch):
         close_step(self.rows, self.geometry, self.store.block_ids, step)
         self.slots += step.new_tokens
         self.step = None
+        self._views.end()
         self.store.trim()

@@ -364,3 +364,22 @@ def test_a_pass_asks_no_idle_cache_of_its_store_whether_it_is_in_one():
         # Once it is another's turn it is forgotten.
         for layer in busy.layers:
             layer.append(tokens, tokens)
+
+
+@pytest.mark.parametrize("impl", ["auto", "reference"])
+def test_caches_at_rest_keep_no_pool_alive_that_has_grown(impl: str) -> None:
+    store = PageStore(LAYERS, trims=False)
+    caches, outgrown = [], []
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        twin = Twin.of(PRESETS["kitty-pro"], 1, impl)
+        twin.cache = PagedCache(PRESETS["kitty-pro"], LAYERS, impl, store=store)
+        twin.feed(rng, [300])
+        caches.append(twin)
+        (storage,) = store.storages
+        outgrown.append(weakref.ref(storage.blocks))
+    del storage
+    # An engine's idle sessions each held the pools of their last pass.
+    assert [pool() is None for pool in outgrown] == [True, True, True, False]
+    for twin in caches:
+        twin.check()
