@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
 import { chmod, mkdir, open, readFile, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
@@ -22,6 +23,8 @@ export interface ProvisionOverlayOptions extends ApptainerOptions {
   wheels?: string | undefined;
   /** What to install. @default this repository's packages and what they need */
   plan?: ProvisionPlan | undefined;
+  /** Without a plan: the versions to install, as pip reads constraints. @default the package's lock file */
+  constraints?: string | undefined;
 }
 
 /**
@@ -34,6 +37,7 @@ export async function provisionOverlay(path: string, options: ProvisionOverlayOp
   const image = checkedPath(options.image, "an image");
   const wheels = options.wheels === undefined ? undefined : checkedPath(options.wheels, "a folder of wheels");
   if (wheels !== undefined) await checkWheels(wheels);
+  checkConstraints(options.constraints);
   const purpose = `provision overlay ${JSON.stringify(overlay)}`;
   // Before the lease, which would make a folder beside an overlay that does not exist.
   await readManifest(overlay);
@@ -80,7 +84,7 @@ async function installInto(copy: string, context: InstallContext): Promise<z.out
   await Promise.all([input, scratch].map((path) => mkdir(path, { recursive: true, mode: 0o700 })));
   const installed = await makeContentFolders(content);
   const script = join(packageFolder, "apptainer", "provision.py");
-  await writePlan(input, script, context.plan ?? ownPlan(packageFolder), wheels !== undefined);
+  await writePlan(input, script, context.plan ?? ownPlan(packageFolder, context.constraints), wheels !== undefined);
   const binds = [`${scratch}:/tmp`, `${input}:/mnt:ro`, `${installed}:/opt/kitty`];
   if (wheels !== undefined) binds.push(`${wheels}:/media:ro`);
   const args = [
@@ -157,6 +161,13 @@ async function checkWheels(wheels: string): Promise<void> {
     `Cannot provision from ${JSON.stringify(wheels)}: it is no folder with wheels; fill it with "pip download" or "pip wheel" for the image's Python`,
     { details: { wheels } },
   );
+}
+
+function checkConstraints(file: string | undefined): void {
+  if (file === undefined || existsSync(file)) return;
+  throw new ConfigError(`Cannot provision: there are no constraints at ${JSON.stringify(file)}, check the path`, {
+    details: { constraints: file },
+  });
 }
 
 function isSealed(overlay: string): UnsupportedError {

@@ -14,13 +14,19 @@ export interface ProvisionPlan {
   imports: readonly string[];
 }
 
-/** Kitty KV's own packages and what they need, at the versions in the lock file. */
-export function ownPlan(packageFolder: string): ProvisionPlan {
+/**
+ * Kitty KV's own packages and what they need, at the versions in a lock file.
+ * @param constraints the lock file. @default the package's own
+ */
+export function ownPlan(
+  packageFolder: string,
+  constraints = join(packageFolder, "python", "requirements.lock"),
+): ProvisionPlan {
   return {
     // What builds the sources: no package index is asked for it behind pip's back.
     requirements: ["setuptools"],
     sources: [join(packageFolder, "kernels"), join(packageFolder, "python")],
-    constraints: join(packageFolder, "python", "requirements.lock"),
+    constraints,
     imports: ["kitty_kernels", "kitty_kv", "torch", "transformers"],
   };
 }

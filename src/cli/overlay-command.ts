@@ -18,6 +18,7 @@ interface ProvisionFlags {
   image: string;
   wheels?: string;
   package?: string[];
+  constraints?: string;
 }
 
 /** `overlay create | provision | seal | verify | status`: the layer of packages over the image. */
@@ -48,11 +49,11 @@ function provisionCommand(context: CommandContext): Command {
     .argument("<img>", "the overlay's file")
     .requiredOption("--image <sif>", "the image it is for")
     .option("--wheels <folder>", "take packages from this folder only, nothing from the network")
+    .option("--constraints <file>", "versions to install, as pip reads them (the package's lock file)")
     .option("--package <spec>", "install this instead of Kitty KV; may be given again", collect)
-    .action(async (img: string, { image, wheels, package: requirements }: ProvisionFlags) => {
-      const plan =
-        requirements === undefined ? undefined : { requirements, sources: [], constraints: undefined, imports: [] };
-      const options = { image, wheels, plan, packageFolder: packageRoot() };
+    .action(async (img: string, { image, wheels, package: requirements, constraints }: ProvisionFlags) => {
+      const plan = requirements === undefined ? undefined : { requirements, sources: [], constraints, imports: [] };
+      const options = { image, wheels, plan, constraints, packageFolder: packageRoot() };
       const manifest = await runInterruptibly(context, (run) => provisionOverlay(img, { ...options, ...run }));
       await print(context, img, manifest);
     });

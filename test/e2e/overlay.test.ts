@@ -32,6 +32,7 @@ test.each<[string[], string]>([
   [["overlay", "create", "a.img", "--size-mib", "63"], "its size must be a whole number of MiB >= 64, got 63"],
   [["overlay", "create", "a:ro", "--size-mib", "64"], 'Cannot use "a:ro" as an overlay'],
   [["overlay", "provision", "a.img"], "required option '--image <sif>' not specified"],
+  [["overlay", "provision", "a.img", "--image", "b", "--constraints", "/no/lock"], 'no constraints at "/no/lock"'],
   [
     ["image", "build", "--def", "a.def", "--out", "a.sif", "--build-arg", "x"],
     '--build-arg must be name=value, got "x"',
