@@ -1,0 +1,120 @@
+import type { EventTopic, KittyEvent, NewEvent } from "../../job/event.js";
+import type { EventLog } from "../../job/event-log.js";
+import type { Database, Row } from "./database.js";
+
+const PAGE = 500;
+
+interface Subscriber {
+  listener: (event: KittyEvent) => void;
+  /** The last event it was told. */
+  seq: number;
+}
+
+/** The event log in the store's database. */
+export class EventTable implements EventLog {
+  readonly #database: Database;
+  readonly #now: () => number;
+  readonly #subscribers = new Set<Subscriber>();
+  #isTelling = false;
+
+  constructor(database: Database, now: () => number) {
+    this.#database = database;
+    this.#now = now;
+  }
+
+  append(event: NewEvent): KittyEvent {
+    const time = this.#now();
+    const data = JSON.stringify(event.data);
+    const { lastInsertRowid: seq } = this.#database.run(
+      "INSERT INTO events (time, topic, type, id, data) VALUES (?, ?, ?, ?, ?)",
+      time,
+      event.topic,
+      event.type,
+      event.id,
+      data,
+    );
+    this.tellSoon();
+    return { seq, time: new Date(time).toISOString(), ...event };
+  }
+
+  read(since: number, limit = PAGE): KittyEvent[] {
+    const rows = this.#database.all("SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", since, limit);
+    const events = rows.map(toEvent);
+    const removed = this.#lastRemoved();
+    return since >= removed ? events : [this.#snapshot(removed), ...events.slice(0, Math.max(limit - 1, 0))];
+  }
+
+  get lastSeq(): number {
+    // Also right when all events were removed.
+    return Number(this.#database.get("SELECT seq FROM sqlite_sequence WHERE name = 'events'")?.["seq"] ?? 0);
+  }
+
+  subscribe(since: number, listener: (event: KittyEvent) => void): () => void {
+    const subscriber = { listener, seq: since };
+    this.#subscribers.add(subscriber);
+    this.tellSoon();
+    return () => {
+      this.#subscribers.delete(subscriber);
+    };
+  }
+
+  /** Tells subscribers what they do not know yet, once what runs now is done and its transaction is on disk. */
+  tellSoon(): void {
+    if (this.#isTelling || this.#subscribers.size === 0) return;
+    this.#isTelling = true;
+    setImmediate(() => {
+      this.#isTelling = false;
+      if (this.#tell()) this.tellSoon();
+    });
+  }
+
+  /** Removes all but the latest `keep` events. */
+  trim(keep: number): void {
+    this.#database.run("DELETE FROM events WHERE seq <= ?", this.lastSeq - keep);
+  }
+
+  close(): void {
+    this.#subscribers.clear();
+  }
+
+  /** @returns whether there may be more */
+  #tell(): boolean {
+    let hasMore = false;
+    // Those who are equally far share one page.
+    const pages = new Map<number, KittyEvent[]>();
+    for (const subscriber of [...this.#subscribers]) {
+      const page = pages.get(subscriber.seq) ?? this.read(subscriber.seq, PAGE);
+      pages.set(subscriber.seq, page);
+      hasMore ||= page.length >= PAGE;
+      for (const event of page) {
+        if (!this.#subscribers.has(subscriber)) break;
+        subscriber.seq = event.seq;
+        subscriber.listener(event);
+      }
+    }
+    return hasMore;
+  }
+
+  #lastRemoved(): number {
+    const first = this.#database.get("SELECT min(seq) AS seq FROM events")?.["seq"];
+    return typeof first === "number" ? first - 1 : this.lastSeq;
+  }
+
+  #snapshot(seq: number): KittyEvent {
+    const rows = this.#database.all("SELECT state, count(*) AS count FROM jobs GROUP BY state");
+    const jobs = Object.fromEntries(rows.map(({ state, count }) => [String(state), Number(count)]));
+    const time = new Date(this.#now()).toISOString();
+    return { seq, time, topic: "system", type: "snapshot", id: null, data: { jobs } };
+  }
+}
+
+function toEvent({ seq, time, topic, type, id, data }: Row): KittyEvent {
+  return {
+    seq: Number(seq),
+    time: new Date(Number(time)).toISOString(),
+    topic: topic as EventTopic,
+    type: String(type),
+    id: id === null || id === undefined ? null : String(id),
+    data: JSON.parse(String(data)) as Record<string, unknown>,
+  };
+}
