@@ -1,5 +1,6 @@
 export { Kitty, type KittyOptions } from "./orchestrator/kitty.js";
-export type { OpenSessionOptions, Sessions } from "./orchestrator/sessions.js";
+export type { OpenSessionOptions, SessionService } from "./orchestrator/sessions.js";
+export type { ConnectOptions } from "./orchestrator/remote/http-client.js";
 export type { Session, SessionInfo } from "./orchestrator/session.js";
 export type { GenerateOptions } from "./orchestrator/generate-input.js";
 export type { Speculation } from "./orchestrator/speculation.js";

@@ -70,6 +70,8 @@ const serverSchema = z.strictObject({
   /** Names that clients may call this machine by, besides its own; a request for any other Host is refused. */
   allowedHosts: z.array(z.string().min(1)).default([]),
   maxBodyMiB: z.number().positive().max(1024).default(16),
+  /** Of a saved session that is sent to be restored. */
+  maxUploadMiB: z.number().positive().default(65_536),
   /** Of one client address; twice as many at once. */
   requestsPerSecond: z.number().positive().default(2000),
   /** Most generations that run or wait at once; one more is refused with 429. */

@@ -28,7 +28,7 @@ export interface GenerateOptions {
   signal?: AbortSignal | undefined;
 }
 
-const optionsSchema = z.strictObject({
+export const optionsSchema = z.strictObject({
   maxNewTokens: z.number().int().positive().default(64),
   temperature: z.number().nonnegative().default(0),
   topK: z.number().int().positive().optional(),
@@ -41,7 +41,9 @@ const optionsSchema = z.strictObject({
   speculation: speculationSchema.optional(),
 });
 
-const messagesSchema = z.array(z.strictObject({ role: z.enum(["system", "user", "assistant"]), content: z.string() }));
+export const messagesSchema = z.array(
+  z.strictObject({ role: z.enum(["system", "user", "assistant"]), content: z.string() }),
+);
 
 export type CheckedOptions = z.output<typeof optionsSchema>;
 export type CheckedInput = { prompt: string; messages: null } | { prompt: null; messages: ChatMessage[] };

@@ -1,6 +1,7 @@
-import type { GenerationListener, WorkerClient } from "../bridge/worker-client.js";
+import type { GenerationListener } from "../bridge/worker-client.js";
 import type { KvCacheMemory, Params, TokenLogprob, WireGenerationResult } from "../bridge/messages.js";
 import type { KittyError } from "../errors.js";
+import type { SessionClient } from "./session-client.js";
 import { deferred } from "../util/deferred.js";
 
 /** How many tokens a worker may send ahead of the reader. */
@@ -50,7 +51,7 @@ export interface GenerationMetrics {
  */
 export class GenerationStream implements AsyncIterable<GenerationChunk>, GenerationListener {
   readonly #id: string;
-  readonly #client: WorkerClient;
+  readonly #client: SessionClient;
   readonly #result = deferred<GenerationResult>();
   readonly #chunks: GenerationChunk[] = [];
   #wakeReader: (() => void) | undefined;
@@ -62,7 +63,7 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
   #hasTokens = false;
   #error: KittyError | undefined;
 
-  constructor(id: string, client: WorkerClient) {
+  constructor(id: string, client: SessionClient) {
     this.#id = id;
     this.#client = client;
     // Whoever only iterates gets the error there.

@@ -4,7 +4,10 @@ import { loadConfig, resolveConfig } from "../config/load.js";
 import type { Config, ConfigInput } from "../config/schema.js";
 import type { Runner } from "../runner/runner.js";
 import { createRunner } from "./create-runner.js";
-import { Sessions } from "./sessions.js";
+import { HttpClient, type ConnectOptions } from "./remote/http-client.js";
+import { readSystem } from "./remote/read-system.js";
+import { RemoteSessions } from "./remote/remote-sessions.js";
+import { Sessions, type SessionService } from "./sessions.js";
 import { WorkerPool } from "./worker-pool.js";
 
 export interface KittyOptions {
@@ -17,17 +20,41 @@ export interface KittyOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** An orchestrator inside this process. */
+/** What an orchestrator has, wherever it runs. */
+interface Parts {
+  config: Config;
+  sessions: SessionService;
+  /** Ends what is left once the sessions are closed. */
+  stop: () => Promise<void>;
+}
+
+/** An orchestrator: one inside this process, or one that was started elsewhere. */
 export class Kitty implements AsyncDisposable {
-  readonly sessions: Sessions;
+  readonly sessions: SessionService;
+  /** Of the orchestrator, complete with defaults. */
   readonly config: Config;
-  readonly #runner: Runner;
+  readonly #stop: () => Promise<void>;
   #closing: Promise<void> | undefined;
 
-  private constructor(config: Config, runner: Runner, pool: WorkerPool) {
+  private constructor({ config, sessions, stop }: Parts) {
     this.config = config;
-    this.#runner = runner;
-    this.sessions = new Sessions(pool, config);
+    this.sessions = sessions;
+    this.#stop = stop;
+  }
+
+  /**
+   * Connects to a running orchestrator, such as one that `kitty-kv up` started.
+   * @throws UnauthorizedError for a wrong token, KittyError `unreachable`, ConfigError for what is no address
+   * @example await using kitty = await Kitty.connect({ url: "http://127.0.0.1:7717", token });
+   */
+  static async connect(options: ConnectOptions): Promise<Kitty> {
+    const client = new HttpClient(options);
+    const { config } = await readSystem(client, options.signal);
+    const stop = (): Promise<void> => {
+      client.close();
+      return Promise.resolve();
+    };
+    return new Kitty({ config, sessions: new RemoteSessions(client), stop });
   }
 
   /**
@@ -47,7 +74,7 @@ export class Kitty implements AsyncDisposable {
       await runner.stop();
       throw error;
     }
-    return new Kitty(config, runner, pool);
+    return new Kitty({ config, sessions: new Sessions(pool, config), stop: () => runner.stop() });
   }
 
   /** Closes the sessions and stops the workers; resolves when no process is left. */
@@ -64,7 +91,7 @@ export class Kitty implements AsyncDisposable {
     try {
       await this.sessions.close();
     } finally {
-      await this.#runner.stop();
+      await this.#stop();
     }
   }
 }

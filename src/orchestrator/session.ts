@@ -1,8 +1,8 @@
 import { resolve } from "node:path";
 import type { CacheDescription, ChatMessage, KvCacheMemory, ModelDescription } from "../bridge/messages.js";
-import type { WorkerClient } from "../bridge/worker-client.js";
 import { WorkerExitedError } from "../errors.js";
 import { checkGenerateInput, checkGenerateOptions, type GenerateOptions } from "./generate-input.js";
+import type { SessionClient } from "./session-client.js";
 import { CREDIT_WINDOW_TOKENS, GenerationStream } from "./generation-stream.js";
 
 // A long conversation's cache has gigabytes, and a cluster's disk is slow at times.
@@ -20,13 +20,13 @@ export class Session implements AsyncDisposable {
   readonly id: string;
   readonly model: ModelDescription;
   readonly cache: CacheDescription;
-  readonly #client: WorkerClient;
+  readonly #client: SessionClient;
   readonly #onClose: () => void;
   #previous: GenerationStream | undefined;
   #streamCount = 0;
   #closing: Promise<void> | undefined;
 
-  constructor(info: SessionInfo, client: WorkerClient, onClose: () => void) {
+  constructor(info: SessionInfo, client: SessionClient, onClose: () => void) {
     this.id = info.id;
     this.model = info.model;
     this.cache = info.cache;

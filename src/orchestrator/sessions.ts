@@ -18,8 +18,21 @@ export interface OpenSessionOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** What opens sessions, in this process or on a server. */
+export interface SessionService {
+  /**
+   * Loads the model where needed and makes an empty cache for it, or takes a saved one.
+   * @throws ConfigError, NotFoundError (no such model or file), KittyError `cache_file` (one of another model, or damaged),
+   *   CancelledError, WorkerExitedError
+   */
+  open(options?: OpenSessionOptions): Promise<Session>;
+
+  /** Closes all that were opened here, for good. */
+  close(): Promise<void>;
+}
+
 /** The open sessions of one Kitty; any number at once, in one worker or several. */
-export class Sessions {
+export class Sessions implements SessionService {
   readonly #pool: WorkerPool;
   readonly #config: Config;
   readonly #open = new Set<Session>();
@@ -31,11 +44,6 @@ export class Sessions {
     this.#config = config;
   }
 
-  /**
-   * Loads the model where needed and makes an empty cache for it, or takes a saved one.
-   * @throws ConfigError, NotFoundError (no such model or file), KittyError `cache_file` (one of another model, or damaged),
-   *   CancelledError, WorkerExitedError
-   */
   async open(options: OpenSessionOptions = {}): Promise<Session> {
     const cache = this.#resolveCache(options.cache);
     if (this.#isClosed)
@@ -51,7 +59,6 @@ export class Sessions {
     }
   }
 
-  /** Closes all of them, for good. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await Promise.all([...this.#open].map((session) => session.close()));
@@ -81,7 +88,7 @@ export class Sessions {
   }
 
   #resolveCache(input: CacheInput | undefined): Record<string, string | number> {
-    const cache = validate(cacheSchema, input ?? {}, { attempt: "open a session" });
+    const cache = checkCache(input);
     const merged = cache.preset === undefined ? { ...this.#config.cache, ...cache } : cache;
     return Object.fromEntries(
       Object.entries(merged).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
@@ -89,7 +96,13 @@ export class Sessions {
   }
 }
 
-function checkSaved({ saved, cache }: OpenSessionOptions): void {
+/** @throws ConfigError */
+export function checkCache(input: CacheInput | undefined) {
+  return validate(cacheSchema, input ?? {}, { attempt: "open a session" });
+}
+
+/** @throws ConfigError, NotFoundError */
+export function checkSaved({ saved, cache }: OpenSessionOptions): void {
   if (saved === undefined) return;
   if (cache !== undefined) {
     throw new ConfigError("Cannot open a session: give saved or cache, as a saved session keeps its own cache");

@@ -1,12 +1,21 @@
 import type { Endpoint } from "./endpoint.js";
+import { generateInSession } from "./generate-endpoint.js";
 import { HEALTH_ENDPOINTS } from "./health-endpoints.js";
 import { createChatCompletion } from "./openai/chat-completions.js";
 import { createCompletion } from "./openai/completions.js";
 import { getModel, listModels } from "./openai/models.js";
 
+import { SAVED_SESSION_ENDPOINTS } from "./saved-session-endpoints.js";
+import { SESSION_ENDPOINTS } from "./session-endpoints.js";
+import { SYSTEM_ENDPOINTS } from "./system-endpoints.js";
+
 /** The whole HTTP API, in the order of its document. */
 export const ENDPOINTS: readonly Endpoint[] = [
   ...HEALTH_ENDPOINTS,
+  ...SYSTEM_ENDPOINTS,
+  ...SESSION_ENDPOINTS,
+  generateInSession,
+  ...SAVED_SESSION_ENDPOINTS,
   listModels,
   getModel,
   createCompletion,

@@ -17,6 +17,7 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   route_not_found: 404,
   method_not_allowed: 405,
   session_busy: 409,
+  generation_in_use: 409,
   idempotency_conflict: 409,
   job_state_conflict: 409,
   overlay_in_use: 409,

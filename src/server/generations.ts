@@ -36,6 +36,11 @@ export class Generations {
     }
   }
 
+  /** How many run or wait. */
+  get count(): number {
+    return this.#taken;
+  }
+
   /** Starts one in a place that was reserved. */
   start(session: Session, input: GenerateInput, options: GenerateOptions): GenerationStream {
     const stream = session.generate(input, options);

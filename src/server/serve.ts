@@ -63,7 +63,7 @@ function createServices(kitty: Kitty, version: string): Services {
   const metrics = new ServerMetrics(() => (model.isReady ? model.description.name : ""), startedAt);
   const { maxGenerations, sessionIdleTimeoutMs } = kitty.config.server;
   return {
-    ...{ kitty, version, startedAt, model, metrics },
+    ...{ kitty, version, startedAt, model, metrics, endpoints: ENDPOINTS },
     sessions: new ServedSessions(kitty, sessionIdleTimeoutMs),
     generations: new Generations(maxGenerations, metrics),
   };

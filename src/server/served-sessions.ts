@@ -3,6 +3,7 @@ import type { OpenSessionOptions } from "../orchestrator/sessions.js";
 import type { GenerationStream } from "../orchestrator/generation-stream.js";
 import type { Kitty } from "../orchestrator/kitty.js";
 import type { Session } from "../orchestrator/session.js";
+import { RecentNames } from "./recent-names.js";
 
 /** A session that somebody opened over HTTP. */
 export interface ServedSession {
@@ -10,6 +11,8 @@ export interface ServedSession {
   openedAt: Date;
   /** Generations that run, by the names their clients gave them. */
   streams: Map<string, GenerationStream>;
+  /** Names that were cancelled before their generation began. */
+  cancelledEarly: RecentNames;
 }
 
 interface Entry extends ServedSession {
@@ -35,7 +38,8 @@ export class ServedSessions {
       this.#expire(session.id);
     }, this.#idleTimeoutMs);
     idleTimer.unref();
-    const entry = { session, openedAt: new Date(), streams: new Map<string, GenerationStream>(), idleTimer, uses: 0 };
+    const streams = new Map<string, GenerationStream>();
+    const entry = { session, openedAt: new Date(), streams, cancelledEarly: new RecentNames(), idleTimer, uses: 0 };
     this.#entries.set(session.id, entry);
     return entry;
   }

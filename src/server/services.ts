@@ -1,4 +1,5 @@
 import type { Kitty } from "../orchestrator/kitty.js";
+import type { Endpoint } from "./endpoint.js";
 import type { Generations } from "./generations.js";
 import type { ServedModel } from "./served-model.js";
 import type { ServedSessions } from "./served-sessions.js";
@@ -8,6 +9,8 @@ import type { ServerMetrics } from "./metrics/server-metrics.js";
 export interface Services {
   kitty: Kitty;
   version: string;
+  /** All that the API has. */
+  endpoints: readonly Endpoint[];
   startedAt: Date;
   model: ServedModel;
   sessions: ServedSessions;
