@@ -55,7 +55,7 @@ export const PYTHON_FOLDERS = {
   hf: ["cache", "quant", "tiny", "config", "errors"],
   sim: ["hf", "cache", "quant", "tiny", "command_line", "config", "errors"],
   engine: ["hf", "cache", "quant", "config", "errors"],
-  eval: ["engine", "hf", "sim", "cache", "quant", "tiny", "config", "errors"],
+  eval: ["engine", "hf", "sim", "cache", "quant", "tiny", "command_line", "config", "errors"],
   bench: ["engine", "hf", "sim", "cache", "quant", "tiny", "command_line", "config", "errors"],
   worker: ["bench", "eval", "engine", "hf", "sim", "cache", "quant", "tiny", "config", "errors"],
   doctor: ["tiny"],

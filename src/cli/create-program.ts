@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { benchCommand } from "./bench-command.js";
 import { chatCommand } from "./chat-command.js";
 import { doctorCommand } from "./doctor-command.js";
+import { evalCommand } from "./eval-command.js";
 import { generateCommand } from "./generate-command.js";
 import { imageCommand } from "./image-command.js";
 import { instanceCommand } from "./instance-command.js";
@@ -30,6 +31,7 @@ const COMMANDS = [
   overlayCommand,
   instanceCommand,
   simulateCommand,
+  evalCommand,
   benchCommand,
   doctorCommand,
 ];

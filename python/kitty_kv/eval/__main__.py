@@ -1,0 +1,101 @@
+"""python -m kitty_kv.eval --preset kitty-pro,kivi-2,fp16 --tasks offline [--limit N] [--seed S] [--out FOLDER] [--json]
+
+Says whether a preset loses accuracy on a model, beside its 16-bit cache on the same items.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ..command_line import UsageParser, tell_error
+from ..config import DEFAULT_PRESET
+from ..errors import ConfigError, KittyKvError
+from .report import report
+from .run import DEFAULT_LENGTHS, DEFAULT_LIMIT, Plan, evaluate
+from .tasks.offline import GROUP, TASKS
+
+WRONG_USAGE = ("model_not_found", "not_a_model")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 1 failed, 2 wrong usage."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    is_json = "--json" in arguments
+    try:
+        plan = _plan(arguments)
+        document = evaluate(plan, lambda line: print(line, file=sys.stderr, flush=True))
+        document["report"] = report(document)
+        if plan.out is not None:
+            _write(plan.out, document)
+    except KittyKvError as error:
+        tell_error(error, is_json=is_json)
+        return 2 if isinstance(error, ConfigError) or error.code in WRONG_USAGE else 1
+    print(json.dumps(document, allow_nan=False) if is_json else document["report"])
+    return 0
+
+
+def _write(folder: pathlib.Path, document: dict[str, Any]) -> None:
+    figures = {name: value for name, value in document.items() if name != "report"}
+    (folder / "report.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    (folder / "report.md").write_text(document["report"] + "\n", encoding="utf-8")
+
+
+def _plan(arguments: Sequence[str]) -> Plan:
+    options = _parser().parse_args(arguments)
+    return Plan(
+        presets=tuple(dict.fromkeys(options.preset)),
+        tasks=tuple(options.tasks),
+        model=options.model,
+        lengths=tuple(dict.fromkeys(options.lengths)),
+        limit=options.limit,
+        seed=options.seed,
+        text=options.text,
+        out=options.out,
+        dtype=options.dtype,
+        device=options.device,
+        max_batch=options.max_batch,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = UsageParser(prog="python -m kitty_kv.eval", description=__doc__.split("\n\n")[1], allow_abbrev=False)
+    parser.add_argument("--preset", type=_names, default=[DEFAULT_PRESET, "fp16"], help="by commas; kitty-pro,fp16")
+    parser.add_argument("--tasks", type=_names, default=[GROUP], help=f"by commas, of {', '.join(TASKS)}; {GROUP}: all")
+    parser.add_argument("--limit", type=_count, default=DEFAULT_LIMIT, help="items of each task")
+    parser.add_argument("--lengths", type=_counts, default=list(DEFAULT_LENGTHS), help="tokens of an item, by commas")
+    parser.add_argument("--seed", type=int, default=0, help="of the questions")
+    parser.add_argument("--model", help="model folder or hub id; default: the bundled model")
+    parser.add_argument("--text", type=pathlib.Path, help="text file, plain or .xz; default: the bundled excerpt")
+    parser.add_argument("--out", type=pathlib.Path, help="keep results here; a run that was killed goes on from it")
+    parser.add_argument("--max-batch", type=_count, default=16, help="generations that are decoded together")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"want a whole number >= 1, got {text!r}")
+    return value
+
+
+def _counts(text: str) -> list[int]:
+    return [_count(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

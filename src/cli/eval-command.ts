@@ -1,0 +1,54 @@
+import { Command } from "commander";
+import { loadConfig, resolveConfig } from "../index.js";
+import type { CommandContext, GlobalOptions } from "./create-program.js";
+import { Interrupt } from "./interrupt.js";
+import { parseCount, parseInteger } from "./parse-flags.js";
+import { runPythonTask, toArguments } from "./python-report.js";
+
+const TASK = { name: "evaluate", failureCode: "eval_failed", module: "kitty_kv.eval" };
+
+interface EvalFlags extends GlobalOptions {
+  preset?: string;
+  tasks?: string;
+  limit?: number;
+  lengths?: string;
+  seed?: number;
+  model?: string;
+  text?: string;
+  out?: string;
+}
+
+/** `eval`: whether a preset loses accuracy on a model, beside its 16-bit cache on the same items. */
+export function evalCommand({ output }: CommandContext): Command {
+  return addFlags(new Command("eval")).action(async (_flags: object, self: Command) => {
+    const flags = self.optsWithGlobals<EvalFlags>();
+    const config = flags.config === undefined ? resolveConfig() : await loadConfig(flags.config);
+    using interrupt = new Interrupt();
+    const signal = AbortSignal.any([interrupt.signal, output.closed]);
+    const onProgress = (line: string): void => {
+      output.note(line);
+    };
+    const { tasks, limit, lengths, seed, text, out } = flags;
+    const model = flags.model ?? config.model;
+    const preset = flags.preset ?? [...new Set([config.cache.preset, "fp16"])].join(",");
+    const { device, dtype } = config.worker;
+    const args = toArguments({ preset, tasks, limit, lengths, seed, model, text, out, device, dtype });
+    const { report, ...figures } = await runPythonTask(config, { ...TASK, args }, { signal, onProgress });
+    if (output.isJson) await output.json(figures);
+    else await output.line(report);
+  });
+}
+
+/** Python reads and checks all but the numbers. */
+function addFlags(command: Command): Command {
+  return command
+    .description("answer tasks over the packed cache, each preset beside the 16-bit cache on the same items")
+    .option("--preset <list>", "presets by commas (the configuration's, and fp16)")
+    .option("--tasks <list>", "tasks by commas, or offline for all that need no data (offline)")
+    .option("--limit <n>", "items of each task (12)", parseCount("--limit"))
+    .option("--lengths <list>", "tokens of an item, by commas (512,1024,2048)")
+    .option("--seed <s>", "of the questions (0)", parseInteger("--seed"))
+    .option("--model <model>", "folder or hub id; without it the bundled model")
+    .option("--text <file>", "UTF-8 text, plain or .xz; without it an excerpt of Treasure Island")
+    .option("--out <folder>", "keep results here, item by item; a run that was killed goes on from it");
+}
