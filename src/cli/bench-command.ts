@@ -3,7 +3,7 @@ import { ConfigError, loadConfig, resolveConfig } from "../index.js";
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { Interrupt } from "./interrupt.js";
 import { latencyCommand } from "./latency-command.js";
-import { runPythonTask } from "./python-report.js";
+import { runPythonTask } from "../runner/python-task.js";
 
 const TASK = { name: "measure kernels", failureCode: "bench_failed", module: "kitty_kernels.bench" };
 const PARTS = ["decode", "short", "pack", "flush"];

@@ -4,7 +4,7 @@ import { loadConfig, PRESET_NAMES, resolveConfig, type CacheInput, type Config }
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { Interrupt } from "./interrupt.js";
 import { parseBits, parseCount, parseInteger, parseNatural, parseShare } from "./parse-flags.js";
-import { runPythonTask, toArguments } from "./python-report.js";
+import { runPythonTask, toArguments } from "../runner/python-task.js";
 
 const TASK = { name: "simulate", failureCode: "simulation_failed", module: "kitty_kv.sim" };
 

@@ -18,6 +18,7 @@ const PERMANENT_CODES = new Set([
   "prompts_changed",
   "python_not_found",
   "dependency_failed",
+  "children_failed",
 ]);
 
 /**

@@ -1,9 +1,10 @@
 import { z } from "zod";
-import { CancelledError, ConfigError, KittyError, type Config } from "../index.js";
+import type { Config } from "../config/schema.js";
+import { CancelledError, ConfigError, KittyError } from "../errors.js";
 import { spawnChild, type ChildExit } from "../process/child.js";
-import { findPython } from "../runner/find-python.js";
-import { packageRoot } from "../runner/package-root.js";
-import { workerEnvironment } from "../runner/worker-environment.js";
+import { findPython } from "./find-python.js";
+import { packageRoot } from "./package-root.js";
+import { workerEnvironment } from "./worker-environment.js";
 
 const errorSchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), details: z.record(z.string(), z.unknown()) }),
@@ -23,6 +24,8 @@ export interface PythonTask {
   /** Takes `--json`, writes its document as the last line, and ends with 0, or with 1 when what it checked is not so. */
   module: string;
   args: readonly string[];
+  /** Beside what workers get. */
+  env?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Values by option name as arguments; what is undefined or null was not given. */
@@ -56,7 +59,7 @@ export async function runPythonTask(
     file: findPython(config.worker.python, root),
     args: ["-m", task.module, "--json", ...task.args],
     // Threads that spin while they wait make a machine that others use too several times slower.
-    env: { OMP_WAIT_POLICY: "PASSIVE", ...workerEnvironment(root, process.env) },
+    env: { OMP_WAIT_POLICY: "PASSIVE", ...workerEnvironment(root, process.env), ...task.env },
   };
   throwIfCancelled(task, signal);
   const child = spawnChild(command, onProgress);

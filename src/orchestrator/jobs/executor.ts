@@ -1,0 +1,25 @@
+import type { Job } from "../../job/job.js";
+import type { JobFolder } from "./job-folder.js";
+
+/** What an attempt works with. */
+export interface AttemptContext {
+  job: Job;
+  folder: JobFolder;
+  /** Fires when the job is cancelled, out of time, or given up by its orchestrator. */
+  signal: AbortSignal;
+  /** The GPUs that are this job's alone. */
+  gpus: readonly string[];
+  /** The real work begins: `starting` becomes `running`. */
+  begin: () => void;
+  log: (line: string) => void;
+  progress: (done: number, total: number) => void;
+}
+
+export interface Outcome {
+  figures: Readonly<Record<string, unknown>>;
+  /** Names of files that the attempt left in the job's folder. */
+  files: readonly string[];
+}
+
+/** Does the work of one kind of job, from where an earlier attempt left it; rejects once its signal has fired. */
+export type JobExecutor = (context: AttemptContext) => Promise<Outcome>;

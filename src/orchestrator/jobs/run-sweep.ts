@@ -1,0 +1,46 @@
+import type { SweepParams } from "../../job/job-params.js";
+import { expandSweep } from "../../job/sweep.js";
+import { isTerminal } from "../../job/job-state.js";
+import type { Job } from "../../job/job.js";
+import { KittyError } from "../../errors.js";
+import type { JobExecutor } from "./executor.js";
+import type { JobStore } from "./job-store.js";
+
+const FILE = "children.json";
+
+/** `sweep`: one child a combination, made once, however often the sweep itself begins anew. */
+export function sweepExecutor(store: JobStore, wait: (id: string, signal: AbortSignal) => Promise<Job>): JobExecutor {
+  return async ({ job, folder, signal, begin, log, progress }) => {
+    const combinations = expandSweep(job.spec.params as SweepParams);
+    const children = store.insert(
+      combinations.map(({ spec }, index) => ({ spec, parent: job.id, idempotencyKey: `${job.id}/${String(index)}` })),
+    );
+    begin();
+    log(`${String(children.length)} children`);
+    let done = 0;
+    const ended = await Promise.all(
+      children.map(async ({ id }) => {
+        const child = await wait(id, signal);
+        log(`${id} is ${child.state}`);
+        progress((done += 1), children.length);
+        return child;
+      }),
+    );
+    const rows = ended.map((child, index) => toRow(child, combinations[index]?.values));
+    folder.write(FILE, [`${JSON.stringify(rows, undefined, 2)}\n`]);
+    const failed = ended.filter(({ state }) => isTerminal(state) && state !== "succeeded");
+    if (failed.length > 0) throw childrenFailed(job.id, failed, ended.length);
+    return { figures: { children: rows }, files: [FILE] };
+  };
+}
+
+function toRow({ id, state, result, error }: Job, values: unknown): Record<string, unknown> {
+  return { id, values, state, figures: result?.figures ?? null, error };
+}
+
+function childrenFailed(id: string, failed: readonly Job[], total: number): KittyError {
+  return new KittyError(
+    `Cannot finish sweep ${id}: ${String(failed.length)} of ${String(total)} children did not succeed, the first is ${failed[0]?.id ?? ""}; see their logs, then "kitty-kv job retry ${id}" retries them`,
+    { code: "children_failed", details: { children: failed.map((child) => child.id) } },
+  );
+}

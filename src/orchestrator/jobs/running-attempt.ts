@@ -1,0 +1,115 @@
+import { CancelledError } from "../../errors.js";
+import type { Job, JobError } from "../../job/job.js";
+import { retryDelayMs } from "../../job/retry.js";
+import { stopError, toJobError, type StopReason } from "./attempt-error.js";
+import type { JobExecutor } from "./executor.js";
+import type { JobFolder } from "./job-folder.js";
+import { JobLog } from "./job-log.js";
+import type { Attempt, JobQueue } from "./job-queue.js";
+
+const PROGRESS_INTERVAL_MS = 500;
+
+/** One attempt while it runs. */
+export class RunningAttempt {
+  readonly job: Job;
+  readonly gpus: readonly string[];
+  /** Resolves with what writes the attempt's end into the store; that may fail and be tried again. */
+  readonly ended: Promise<() => void>;
+  readonly #queue: JobQueue;
+  readonly #folder: JobFolder;
+  readonly #controller = new AbortController();
+  readonly #attempt: Attempt;
+  #stopReason: StopReason | undefined;
+  // Not the wall clock: it may jump.
+  readonly #deadlineMs: number;
+  #toldProgressMs = -Infinity;
+
+  constructor(job: Job, gpus: readonly string[], queue: JobQueue, folder: JobFolder, executor: JobExecutor) {
+    this.job = job;
+    this.gpus = gpus;
+    this.#queue = queue;
+    this.#folder = folder;
+    this.#attempt = { id: job.id, number: job.attempt };
+    this.#deadlineMs = performance.now() + (job.spec.resources.timeLimitMinutes ?? Infinity) * 60_000;
+    this.ended = this.#run(executor);
+  }
+
+  stop(reason: StopReason): void {
+    this.#stopReason ??= reason;
+    this.#controller.abort(new CancelledError(`Cannot go on with job ${this.job.id}: ${reason}`));
+  }
+
+  checkDeadline(): void {
+    if (performance.now() > this.#deadlineMs) this.stop("time_out");
+  }
+
+  async #run(executor: JobExecutor): Promise<() => void> {
+    let log: JobLog | undefined;
+    try {
+      this.#folder.make();
+      const opened = (log = new JobLog(this.#folder));
+      opened.write(`attempt ${String(this.job.attempt)} begins`);
+      const { figures, files } = await executor({
+        job: this.job,
+        folder: this.#folder,
+        signal: this.#controller.signal,
+        gpus: this.gpus,
+        begin: () => this.#queue.begin(this.#attempt),
+        log: (line) => {
+          opened.write(line);
+        },
+        progress: (done, total) => {
+          this.#tellProgress(done, total);
+        },
+      });
+      opened.write("succeeded");
+      const result = { figures, files: await this.#folder.describe([...files, "log.txt"]) };
+      return () => {
+        if (this.#queue.succeed(this.#attempt, result)) void this.#folder.removePartial();
+      };
+    } catch (error) {
+      return this.#failure(error, log);
+    } finally {
+      log?.close();
+    }
+  }
+
+  #failure(error: unknown, log: JobLog | undefined): () => void {
+    const { id, spec } = this.job;
+    const reason = this.#stopReason;
+    if (reason === "shutdown") return () => this.#queue.requeue(this.#attempt, 0, null);
+    if (reason !== undefined) {
+      const end = stopError(id, reason, spec.resources.timeLimitMinutes);
+      writeLast(log, end.message);
+      return () => this.#queue.end(this.#attempt, reason, end);
+    }
+    const failure = toJobError(error);
+    writeLast(log, failure.message);
+    return () => {
+      this.#retryOrFail(failure);
+    };
+  }
+
+  #retryOrFail(failure: JobError): void {
+    const failed = this.#queue.failedAttempts(this.job.id) + 1;
+    const delayMs = retryDelayMs(this.job.spec.retry, failed, failure.code);
+    if (delayMs === undefined) this.#queue.end(this.#attempt, "fail", failure);
+    else this.#queue.requeue(this.#attempt, delayMs, failure);
+  }
+
+  #tellProgress(done: number, total: number): void {
+    const now = performance.now();
+    if (done < total && now - this.#toldProgressMs < PROGRESS_INTERVAL_MS) return;
+    this.#toldProgressMs = now;
+    this.#queue.setProgress(this.#attempt, { done, total });
+  }
+}
+
+/** The log may be what failed; the error that it would have held is in the store. */
+function writeLast(log: JobLog | undefined, line: string): void {
+  try {
+    log?.write(line);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+  }
+}
