@@ -10,6 +10,7 @@ export type {
   GenerationResult,
   GenerationStream,
 } from "./orchestrator/generation-stream.js";
+export { serve, type KittyServer, type ServeOptions } from "./server/serve.js";
 export { loadConfig, resolveConfig } from "./config/load.js";
 export { PRESET_NAMES, type CacheInput, type Config, type ConfigInput } from "./config/schema.js";
 export type { Runner, RunnerDescription, StartWorkerOptions } from "./runner/runner.js";

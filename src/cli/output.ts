@@ -56,6 +56,11 @@ export class Output {
     if (this.#isVerbose) this.note(`[${stream}] ${process.stderr.isTTY ? withoutControls(text) : text}`);
   };
 
+  /** What should not happen, in a program that goes on. */
+  defect = (error: unknown): void => {
+    this.note(`A defect of kitty-kv: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  };
+
   async error(error: unknown): Promise<void> {
     const { code, message, details } = describeError(error);
     if (this.isJson) {

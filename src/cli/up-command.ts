@@ -1,10 +1,11 @@
 import { Command } from "commander";
-import { Kitty, loadConfig, resolveConfig, type Config } from "../index.js";
+import { Kitty, loadConfig, resolveConfig, serve, type Config, type Session } from "../index.js";
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { printStream } from "./generate-command.js";
 import { toDocument, toSentence } from "./generation-report.js";
 import { Interrupt } from "./interrupt.js";
 import type { Output } from "./output.js";
+import { packageVersion } from "./package-version.js";
 import { parsePort } from "./parse-flags.js";
 import { addRunnerFlags, runnerOverrides, type RunnerFlags } from "./runner-flags.js";
 
@@ -16,13 +17,13 @@ interface UpOptions extends GlobalOptions, RunnerFlags {
   once?: boolean;
 }
 
-/** `up`: the orchestrator with its runner, and one generation to see that it works. */
+/** `up`: the orchestrator behind its HTTP server, and one generation to see that it works. */
 export function upCommand({ output, setExitCode }: CommandContext): Command {
   return addRunnerFlags(new Command("up"))
-    .description("start the orchestrator, show one generation, and stay until Ctrl-C")
-    .option("--host <host>", "address the server will listen on (127.0.0.1)")
-    .option("--port <port>", "port the server will listen on (7717)", parsePort("--port"))
-    .option("--once", "stop after the generation")
+    .description("start the orchestrator, show one generation, and serve the HTTP API until Ctrl-C")
+    .option("--host <host>", "address to listen on (127.0.0.1)")
+    .option("--port <port>", "port to listen on, 0 for any (7717)", parsePort("--port"))
+    .option("--once", "stop after the generation, and serve nothing")
     .action(async (_flags: object, self: Command) => {
       const options = self.optsWithGlobals<UpOptions>();
       if (await up(await readConfig(options), options.once === true, output)) setExitCode(130);
@@ -41,17 +42,23 @@ async function up(config: Config, isOnce: boolean, output: Output): Promise<bool
   const signal = AbortSignal.any([interrupt.signal, output.closed]);
   output.note("Starting a worker …");
   await using kitty = await Kitty.start({ config, onLog: output.log, signal });
-  if (await showGeneration(kitty, signal, output)) return true;
-  if (isOnce) return false;
-  output.note(
-    "The HTTP server and the dashboard arrive with a later version; until then use the CLI or the SDK. Ctrl-C stops.",
-  );
+  if (isOnce) {
+    await using session = await kitty.sessions.open({ signal });
+    return await showGeneration(session, signal, output);
+  }
+  await using server = await serve(kitty, { version: packageVersion(), onDefect: output.defect });
+  output.note(`Listening on ${server.url}; loading the model …`);
+  const session = await server.model.load(signal);
+  if (output.isJson) await output.json({ url: server.url, token: server.token });
+  else if (await showGeneration(session, signal, output)) return true;
+  // Behind "#", where browsers send it to nobody.
+  if (!output.isJson) await output.line(`${server.url}/#token=${server.token}`);
+  output.note("Ctrl-C stops.");
   await interrupt.wait();
   return false;
 }
 
-async function showGeneration(kitty: Kitty, signal: AbortSignal, output: Output): Promise<boolean> {
-  await using session = await kitty.sessions.open({ signal });
+async function showGeneration(session: Session, signal: AbortSignal, output: Output): Promise<boolean> {
   output.note(`${session.model.name} on ${session.model.device}, ${session.model.dtype}`);
   const stream = session.generate(PROMPT, { signal });
   if (!output.isJson) await output.text(PROMPT);

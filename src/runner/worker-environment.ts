@@ -41,6 +41,9 @@ const ALLOWED_PREFIXES = [
   "SLURM_",
 ];
 
+// A worker serves nobody over HTTP, and is not trusted.
+const SECRET_NAMES = new Set(["KITTY_KV_TOKEN"]);
+
 /** What a worker sees of this process's environment: what models and GPUs need, and none of its other secrets. */
 export function workerEnvironment(
   packageFolder: string,
@@ -49,7 +52,7 @@ export function workerEnvironment(
   const allowed: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) {
     const isAllowed = ALLOWED_NAMES.has(name) || ALLOWED_PREFIXES.some((prefix) => name.startsWith(prefix));
-    if (isAllowed && value !== undefined) allowed[name] = value;
+    if (isAllowed && !SECRET_NAMES.has(name) && value !== undefined) allowed[name] = value;
   }
   // Both halves of the bridge must be of one version, so this package's Python half comes first.
   const ours = [join(packageFolder, "python"), join(packageFolder, "kernels")];

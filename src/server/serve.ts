@@ -12,6 +12,7 @@ import { RateLimit } from "./rate-limit.js";
 import { ServedModel } from "./served-model.js";
 import { ServedSessions } from "./served-sessions.js";
 import type { Services } from "./services.js";
+import { STATUS_PAGE } from "./status-page.js";
 import { readToken, TOKEN_VARIABLE, type Token } from "./token.js";
 
 export interface ServeOptions {
@@ -44,7 +45,13 @@ export async function serve(kitty: Kitty, { version, onDefect = () => undefined 
   const app = express().disable("x-powered-by").set("trust proxy", false).set("query parser", "simple");
   const access = new Access({ token: token.value, host, allowedHosts });
   const rateLimit = new RateLimit(requestsPerSecond);
-  mountEndpoints(app, ENDPOINTS, { services, access, rateLimit, maxBodyBytes: maxBodyMiB * 2 ** 20, onDefect });
+  mountEndpoints(app, [...STATUS_PAGE, ...ENDPOINTS], {
+    services,
+    access,
+    rateLimit,
+    maxBodyBytes: maxBodyMiB * 2 ** 20,
+    onDefect,
+  });
   const server = createServer(app);
   const bound = await listen(server, host, port);
   const close = async (): Promise<void> => {

@@ -68,7 +68,7 @@ test("A reader that has seen enough ends a generation quietly", async () => {
 });
 
 test("up without --once stays until Ctrl-C, and ends with 0", async () => {
-  const running = kitty(["up"]);
+  const running = kitty(["up", "--port", "0"]);
   await printed(running.stderr, "Ctrl-C stops");
   running.kill("SIGINT");
   expect((await running).exitCode).toBe(0);
