@@ -12,7 +12,7 @@ Count = Callable[[str], int]
 
 # What a reader needs at the end of a prompt is far enough from it to be packed, keys and values: at 512 tokens and the
 # paper's presets that is everything before token 288.
-NEEDLE_SHARES = (0.08, 0.5)
+NEEDLE_SHARES = (0.08, 0.42)
 
 
 def fit(build: Callable[[int], str], length: int, count: Count) -> str:
@@ -56,14 +56,16 @@ class Filler:
 
 
 def planted(filler: Sequence[str], needles: Sequence[str], places: Sequence[float]) -> str:
-    """``filler`` as one paragraph, with each needle behind that share of its characters."""
-    total = sum(map(len, filler))
+    """``filler`` and ``needles`` as one paragraph, with each needle behind that share of all characters, or just after."""
+    total = sum(map(len, [*filler, *needles]))
     pieces: list[str] = []
     waiting = sorted(zip(places, range(len(needles)), strict=True))
     passed = 0
     for sentence in filler:
         while waiting and passed >= waiting[0][0] * total:
-            pieces.append(needles[waiting.pop(0)[1]])
+            needle = needles[waiting.pop(0)[1]]
+            pieces.append(needle)
+            passed += len(needle)
         pieces.append(sentence)
         passed += len(sentence)
     pieces += [needles[at] for _, at in waiting]

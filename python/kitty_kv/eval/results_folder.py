@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -93,7 +92,8 @@ class ResultsFolder:
 
     def _read(self) -> None:
         whole = 0
-        for line in self._lines():
+        self._file.seek(0)
+        for line in self._file:
             if not line.endswith(b"\n"):
                 break
             try:
@@ -106,7 +106,3 @@ class ResultsFolder:
             whole += len(line)
         # What a killed run had begun to write is no record.
         self._file.truncate(whole)
-
-    def _lines(self) -> Iterator[bytes]:
-        self._file.seek(0)
-        yield from self._file

@@ -8,23 +8,24 @@ import string
 from ..fitting import NEEDLE_SHARES, Count, Filler, fit, planted
 from ..item import Item
 
-CHAINS = 4
-HOPS = 4
+SIZE = 4
+SMALL_SIZE = 3  # below 1024 tokens, where more assignments would not all be packed
 DIGITS = 5
 
 
 def variable_tracking(index: int, length: int, chance: random.Random, text: list[str], count: Count) -> Item:
     """A question of at most ``length`` tokens, its answer included; ``text`` are sentences between the assignments.
 
-    Each of four chains gives a variable a number and hands it on three times; their steps come in random order among the
-    chains and in their own order within one.
+    Each of four chains gives a variable a number and hands it on three times (three and two below 1024 tokens); their steps
+    come in random order among the chains and in their own order within one.
     """
-    names = _names(chance, CHAINS * HOPS)
-    chains = [names[at * HOPS : (at + 1) * HOPS] for at in range(CHAINS)]
-    values = [str(value) for value in chance.sample(range(10 ** (DIGITS - 1), 10**DIGITS), CHAINS)]
-    order = [chain for chain in range(CHAINS) for _ in range(HOPS)]
+    size = SMALL_SIZE if length < 1024 else SIZE
+    names = _names(chance, size * size)
+    chains = [names[at * size : (at + 1) * size] for at in range(size)]
+    values = [str(value) for value in chance.sample(range(10 ** (DIGITS - 1), 10**DIGITS), size)]
+    order = [chain for chain in range(size) for _ in range(size)]
     chance.shuffle(order)
-    done = [0] * CHAINS
+    done = [0] * size
     needles = []
     for chain in order:
         hop = done[chain]
@@ -32,7 +33,7 @@ def variable_tracking(index: int, length: int, chance: random.Random, text: list
         needles.append(f"VAR {chains[chain][hop]} = {source}.")
         done[chain] += 1
     places = sorted(chance.uniform(*NEEDLE_SHARES) for _ in needles)
-    asked = chance.randrange(CHAINS)
+    asked = chance.randrange(size)
     filler = Filler(text, chance)
     head = "Follow the variables through the text below; VAR A = VAR B gives A the number that B has.\n\n"
     tail = f"\n\nWhat number does VAR {chains[asked][-1]} have? VAR {chains[asked][-1]} ="

@@ -1,0 +1,133 @@
+"""The command: a document, a report, files that a killed run goes on from, and one sentence for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+import kitty_kv
+from kitty_kv.eval.__main__ import main
+
+QUICK = ["--lengths", "512", "--dtype", "float32"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    kitty_kv.uninstall()
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    code = main([*QUICK, *arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def records(folder: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
+
+
+def test_every_task_gives_a_row_a_preset_and_a_comparison(capsys, tmp_path):
+    code, out, err = run(capsys, "--preset", "kivi-2,fp16", "--limit", "1", "--out", str(tmp_path), "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert [(row["task"], row["preset"]) for row in document["rows"]] == [
+        (task, preset)
+        for task in ("passkey", "multi_key", "variable_tracking", "copying", "arithmetic", "book_perplexity")
+        for preset in ("kivi-2", "fp16")
+    ]
+    for row in document["rows"]:
+        assert ("againstFp16" in row) == (row["preset"] == "kivi-2")
+        assert (row["compression"] > 1.5) == (row["preset"] == "kivi-2")
+    book = document["rows"][-1]
+    assert 1 < book["bitsPerByte"] < 2
+    assert [line.split(" ")[0] for line in err.strip().split("\n")] == [f"{at}/12" for at in range(1, 13)]
+    assert json.loads((tmp_path / "report.json").read_text())["rows"] == document["rows"]
+    assert (tmp_path / "report.md").read_text() == document["report"] + "\n"
+    assert "| passkey | all | kivi-2 | " in document["report"]
+    # Quantized pages were there to be read in every item.
+    assert all((record["packed_bytes"] > 0) == (record["preset"] == "kivi-2") for record in records(tmp_path))
+
+
+def test_a_killed_run_goes_on_and_repeats_no_item(capsys, tmp_path):
+    arguments = ["--preset", "fp16,kitty", "--tasks", "passkey,copying", "--limit", "4", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "kitty_kv.eval", *QUICK, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    for _ in range(3):
+        child.stderr.readline()
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    child.stderr.close()
+    before = records(tmp_path)
+    assert 3 <= len(before) < 16
+    with (tmp_path / "items.jsonl").open("a") as file:
+        file.write('{"preset": "kitty", "item": "pass')  # as a kill in the middle of a line leaves it
+    code, out, err = run(capsys, *arguments, "--json")
+    document = json.loads(out)
+    after = records(tmp_path)
+    assert (code, document["resumedItems"]) == (0, len(before))
+    assert after[: len(before)] == before
+    assert len({(record["preset"], record["item"]) for record in after}) == len(after) == 16
+    assert f"{len(before)} of 16 items were done before" in err
+    whole = run(capsys, *arguments[:-2], "--json")[1]
+    assert json.loads(whole)["rows"] == document["rows"]
+    started = time.monotonic()
+    assert json.loads(run(capsys, *arguments, "--json")[1])["rows"] == document["rows"]
+    assert time.monotonic() - started < 5
+
+
+def test_results_of_another_run_or_version_are_refused(capsys, tmp_path):
+    arguments = ["--preset", "fp16", "--tasks", "passkey", "--limit", "1", "--out", str(tmp_path)]
+    assert run(capsys, *arguments)[0] == 0
+    code, _, err = run(capsys, *arguments, "--seed", "1")
+    assert code == 2
+    assert "its results are of another run (seed was 0 and is 1); give another --out" in err
+    facts = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**facts, "version": 0}))
+    assert "version was 0 and is 1" in run(capsys, *arguments)[2]
+    (tmp_path / "run.json").unlink()
+    assert "holds items.jsonl without run.json" in run(capsys, *arguments)[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--tasks", "multikey"], 2, "did you mean 'multi_key'"),
+        (["--preset", "kity"], 2, "did you mean 'kitty'"),
+        (["--lengths", "8192"], 2, "the context of kitty-tiny is 4096; give smaller --lengths"),
+        (["--lengths", "512,x"], 2, "want a whole number >= 1, got 'x'"),
+        (["--limit", "0"], 2, "want a whole number >= 1, got '0'"),
+        (["--limt", "1"], 2, "unrecognized arguments: --limt 1"),
+        (["--text", "/no/such/text"], 2, 'Cannot read the text "/no/such/text": No such file'),
+        (["--model", "/no/such/model"], 2, "there is no such folder"),
+        (["--out", "/proc/no"], 2, 'Cannot write results to "/proc/no"'),
+        (["--tasks", ","], 2, "no task is named"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_before_any_item(capsys, arguments, code, message):
+    got, out, err = run(capsys, *arguments)
+    assert (got, out) == (code, "")
+    assert message in err
+    assert err.startswith("Cannot ") and err.count("\n") == 1
+    got, out, _ = run(capsys, *arguments, "--json")
+    assert message in json.loads(out)["error"]["message"]
+
+
+def test_a_short_text_is_refused(capsys, tmp_path):
+    text = tmp_path / "short.txt"
+    text.write_text("It was a bright cold day in April. " * 20)
+    code, _, err = run(capsys, "--text", str(text))
+    assert (code, "the text has" in err, "give a longer text" in err) == (2, True, True)
