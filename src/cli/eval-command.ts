@@ -3,7 +3,7 @@ import { loadConfig, resolveConfig } from "../index.js";
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { Interrupt } from "./interrupt.js";
 import { parseCount, parseInteger } from "./parse-flags.js";
-import { runPythonTask, toArguments } from "./python-report.js";
+import { runPythonTask, toArguments } from "../runner/python-task.js";
 
 const TASK = { name: "evaluate", failureCode: "eval_failed", module: "kitty_kv.eval" };
 
