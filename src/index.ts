@@ -11,6 +11,15 @@ export type {
   GenerationStream,
 } from "./orchestrator/generation-stream.js";
 export { serve, type KittyServer, type ServeOptions } from "./server/serve.js";
+export { Jobs } from "./orchestrator/jobs/jobs.js";
+export type { JobHandle } from "./orchestrator/jobs/job-handle.js";
+export { LocalJobService, type LocalJobServiceOptions } from "./orchestrator/jobs/local-job-service.js";
+export { JOB_STATES, isTerminal, type JobState } from "./job/job-state.js";
+export type { Job, JobError, JobFile, JobProgress, JobResult, JobSummary } from "./job/job.js";
+export type { JobKind, JobSpec, JobSpecInput } from "./job/job-spec.js";
+export type { JobEvent, KittyEvent } from "./job/event.js";
+export type { EventLog } from "./job/event-log.js";
+export type { JobLogPage, JobPage, JobService, ListJobsOptions, SubmitOptions } from "./job/job-service.js";
 export { loadConfig, resolveConfig } from "./config/load.js";
 export { PRESET_NAMES, type CacheInput, type Config, type ConfigInput } from "./config/schema.js";
 export type { Runner, RunnerDescription, StartWorkerOptions } from "./runner/runner.js";

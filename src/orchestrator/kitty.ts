@@ -2,8 +2,11 @@ import { throwIfAborted } from "../bridge/abortable.js";
 import type { WorkerLog } from "../bridge/worker-bridge.js";
 import { loadConfig, resolveConfig } from "../config/load.js";
 import type { Config, ConfigInput } from "../config/schema.js";
+import { UnsupportedError } from "../errors.js";
 import type { Runner } from "../runner/runner.js";
 import { createRunner } from "./create-runner.js";
+import { Jobs } from "./jobs/jobs.js";
+import { LocalJobService } from "./jobs/local-job-service.js";
 import { HttpClient, type ConnectOptions } from "./remote/http-client.js";
 import { readSystem } from "./remote/read-system.js";
 import { RemoteSessions } from "./remote/remote-sessions.js";
@@ -24,6 +27,7 @@ export interface KittyOptions {
 interface Parts {
   config: Config;
   sessions: SessionService;
+  jobs: Jobs;
   /** Ends what is left once the sessions are closed. */
   stop: () => Promise<void>;
 }
@@ -31,14 +35,17 @@ interface Parts {
 /** An orchestrator: one inside this process, or one that was started elsewhere. */
 export class Kitty implements AsyncDisposable {
   readonly sessions: SessionService;
+  /** Durable jobs; the first use opens their store and makes this the orchestrator of its folder. */
+  readonly jobs: Jobs;
   /** Of the orchestrator, complete with defaults. */
   readonly config: Config;
   readonly #stop: () => Promise<void>;
   #closing: Promise<void> | undefined;
 
-  private constructor({ config, sessions, stop }: Parts) {
+  private constructor({ config, sessions, jobs, stop }: Parts) {
     this.config = config;
     this.sessions = sessions;
+    this.jobs = jobs;
     this.#stop = stop;
   }
 
@@ -54,7 +61,7 @@ export class Kitty implements AsyncDisposable {
       client.close();
       return Promise.resolve();
     };
-    return new Kitty({ config, sessions: new RemoteSessions(client), stop });
+    return new Kitty({ config, sessions: new RemoteSessions(client), jobs: new Jobs(refuseRemoteJobs), stop });
   }
 
   /**
@@ -74,7 +81,9 @@ export class Kitty implements AsyncDisposable {
       await runner.stop();
       throw error;
     }
-    return new Kitty({ config, sessions: new Sessions(pool, config), stop: () => runner.stop() });
+    const sessions = new Sessions(pool, config);
+    const jobs = new Jobs(() => new LocalJobService({ config, sessions }));
+    return new Kitty({ config, sessions, jobs, stop: () => runner.stop() });
   }
 
   /** Closes the sessions and stops the workers; resolves when no process is left. */
@@ -89,9 +98,17 @@ export class Kitty implements AsyncDisposable {
 
   async #close(): Promise<void> {
     try {
+      // Jobs go back into the queue before the workers go that they run in.
+      await this.jobs.close();
       await this.sessions.close();
     } finally {
       await this.#stop();
     }
   }
+}
+
+function refuseRemoteJobs(): never {
+  throw new UnsupportedError(
+    'Cannot use jobs of another orchestrator: this version reaches them over HTTP (/api/jobs) or with "kitty-kv job" only',
+  );
 }

@@ -9,7 +9,7 @@ export interface AttemptContext {
   signal: AbortSignal;
   /** The GPUs that are this job's alone. */
   gpus: readonly string[];
-  /** The real work begins: `starting` becomes `running`. */
+  /** The real work begins: `starting` becomes `running`; further calls change nothing. */
   begin: () => void;
   log: (line: string) => void;
   progress: (done: number, total: number) => void;

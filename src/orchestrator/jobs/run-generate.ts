@@ -67,7 +67,7 @@ function samplingOf(params: GenerateParams): Omit<GenerateOptions, "signal"> {
 }
 
 function finish(partial: PartialResults, total: number, { folder }: AttemptContext): Outcome {
-  const results = Array.from({ length: total }, (_, index) => partial.results.get(index) as PromptResult);
+  const results = [...partial.results.values()].sort((a, b) => a.index - b.index);
   folder.write(RESULTS_FILE, lines(results));
   const failed = results.filter((result) => result["error"] !== undefined);
   const sum = (field: string): number => results.reduce((tokens, result) => tokens + Number(result[field] ?? 0), 0);

@@ -1,19 +1,29 @@
+import type { Config } from "../../config/schema.js";
 import type { SweepParams } from "../../job/job-params.js";
 import { expandSweep } from "../../job/sweep.js";
 import { isTerminal } from "../../job/job-state.js";
 import type { Job } from "../../job/job.js";
 import { KittyError } from "../../errors.js";
+import { checkOne } from "./check-job.js";
 import type { JobExecutor } from "./executor.js";
 import type { JobStore } from "./job-store.js";
 
 const FILE = "children.json";
 
 /** `sweep`: one child a combination, made once, however often the sweep itself begins anew. */
-export function sweepExecutor(store: JobStore, wait: (id: string, signal: AbortSignal) => Promise<Job>): JobExecutor {
+export function sweepExecutor(
+  store: JobStore,
+  config: Config,
+  wait: (id: string, signal: AbortSignal) => Promise<Job>,
+): JobExecutor {
   return async ({ job, folder, signal, begin, log, progress }) => {
     const combinations = expandSweep(job.spec.params as SweepParams);
     const children = store.insert(
-      combinations.map(({ spec }, index) => ({ spec, parent: job.id, idempotencyKey: `${job.id}/${String(index)}` })),
+      combinations.map(({ spec }, index) => ({
+        spec: checkOne(spec, config),
+        parent: job.id,
+        idempotencyKey: `${job.id}/${String(index)}`,
+      })),
     );
     begin();
     log(`${String(children.length)} children`);

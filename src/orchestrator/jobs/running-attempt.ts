@@ -20,6 +20,7 @@ export class RunningAttempt {
   readonly #controller = new AbortController();
   readonly #attempt: Attempt;
   #stopReason: StopReason | undefined;
+  #hasBegun = false;
   // Not the wall clock: it may jump.
   readonly #deadlineMs: number;
   #toldProgressMs = -Infinity;
@@ -54,7 +55,9 @@ export class RunningAttempt {
         folder: this.#folder,
         signal: this.#controller.signal,
         gpus: this.gpus,
-        begin: () => this.#queue.begin(this.#attempt),
+        begin: () => {
+          this.#begin();
+        },
         log: (line) => {
           opened.write(line);
         },
@@ -95,6 +98,11 @@ export class RunningAttempt {
     const delayMs = retryDelayMs(this.job.spec.retry, failed, failure.code);
     if (delayMs === undefined) this.#queue.end(this.#attempt, "fail", failure);
     else this.#queue.requeue(this.#attempt, delayMs, failure);
+  }
+
+  #begin(): void {
+    if (!this.#hasBegun) this.#queue.begin(this.#attempt);
+    this.#hasBegun = true;
   }
 
   #tellProgress(done: number, total: number): void {

@@ -1,0 +1,89 @@
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Config } from "../../config/schema.js";
+import { ConfigError, UnsupportedError } from "../../errors.js";
+import type { SweepParams } from "../../job/job-params.js";
+import { parseJobSpec, type JobSpec } from "../../job/job-spec.js";
+import { expandSweep } from "../../job/sweep.js";
+
+/**
+ * Checks a spec, and that this orchestrator can run it: what can never work is refused when it is submitted.
+ * Paths become absolute, as the job may run in another process.
+ * @throws ConfigError, UnsupportedError
+ */
+export function checkJob(input: unknown, config: Config): JobSpec {
+  const spec = parseJobSpec(input);
+  if (spec.kind !== "sweep") return checkOne(spec, config);
+  const sweep = { ...spec, params: withAbsoluteSweep(spec.params) };
+  for (const child of expandSweep(sweep.params)) checkOne(child.spec, config);
+  return sweep;
+}
+
+/** A child of a sweep is checked with it, and made complete when it is stored. */
+export function checkOne(spec: JobSpec, config: Config): JobSpec {
+  checkRunner(spec, config);
+  checkGpus(spec, config);
+  return withAbsolutePaths(spec);
+}
+
+function checkRunner({ kind, runner }: JobSpec, config: Config): void {
+  const wanted = runner ?? config.runner;
+  if (wanted !== config.runner) {
+    throw new UnsupportedError(
+      `Cannot submit this job: runner is "${wanted}", this orchestrator runs "${config.runner}"; leave runner out, or start one with runner: ${wanted}`,
+      { details: { runner: wanted, supported: [config.runner] } },
+    );
+  }
+  if (wanted !== "local" && (kind === "latency" || kind === "simulate")) {
+    throw new UnsupportedError(
+      `Cannot submit this job: kind "${kind}" runs with runner "local" only, this orchestrator has "${wanted}"; start one with runner: local`,
+      { details: { kind, runner: wanted } },
+    );
+  }
+}
+
+function checkGpus({ resources }: JobSpec, { jobs }: Config): void {
+  const { gpus = 0 } = resources;
+  if (gpus <= jobs.gpus.length) return;
+  throw new ConfigError(
+    `Cannot submit this job: resources.gpus is ${String(gpus)}, this orchestrator has ${String(jobs.gpus.length)} to give; list them under jobs.gpus, or ask for fewer`,
+    { details: { path: "resources.gpus", gpus, available: jobs.gpus.length } },
+  );
+}
+
+function withAbsolutePaths(spec: JobSpec): JobSpec {
+  if (spec.kind === "generate" && spec.params.promptsFile !== undefined) {
+    return { ...spec, params: { ...spec.params, promptsFile: existing("promptsFile", spec.params.promptsFile) } };
+  }
+  if (spec.kind === "simulate" && spec.params.text !== undefined) {
+    return { ...spec, params: { ...spec.params, text: existing("text", spec.params.text) } };
+  }
+  return spec;
+}
+
+const PATH_FIELDS = ["promptsFile", "text"];
+
+/** The same in a sweep's base and matrix, whose children are made later. */
+function withAbsoluteSweep({ base, matrix }: SweepParams): SweepParams {
+  const isPath = (field: string): boolean => PATH_FIELDS.includes(field.replace(/^params\./, ""));
+  const absolute = (field: string, value: unknown): unknown =>
+    isPath(field) && typeof value === "string" ? resolve(value) : value;
+  const params = Object.entries(base["params"] ?? {}).map(([field, value]) => [field, absolute(field, value)]);
+  const rows = Object.entries(matrix).map(([field, values]): [string, unknown[]] => [
+    field,
+    values.map((value) => absolute(field, value)),
+  ]);
+  return {
+    base: { ...base, params: Object.fromEntries(params) as object },
+    matrix: Object.fromEntries(rows),
+  };
+}
+
+function existing(field: string, path: string): string {
+  const absolute = resolve(path);
+  if (existsSync(absolute)) return absolute;
+  throw new ConfigError(`Cannot submit this job: params.${field} is ${JSON.stringify(path)}, which does not exist`, {
+    code: "file_not_found",
+    details: { path: `params.${field}`, file: absolute },
+  });
+}

@@ -1,0 +1,183 @@
+import { randomUUID } from "node:crypto";
+import { join } from "node:path";
+import type { Config } from "../../config/schema.js";
+import { ConfigError } from "../../errors.js";
+import { abortable } from "../../bridge/abortable.js";
+import type { EventLog } from "../../job/event-log.js";
+import { jobIdSchema, type JobSpecInput } from "../../job/job-spec.js";
+import { isTerminal, type JobState } from "../../job/job-state.js";
+import type { JobLogPage, JobPage, JobService, ListJobsOptions, SubmitOptions } from "../../job/job-service.js";
+import type { Job } from "../../job/job.js";
+import { deferred } from "../../util/deferred.js";
+import { stateFolder } from "../../util/state-folder.js";
+import type { SessionService } from "../sessions.js";
+import { checkJob } from "./check-job.js";
+import { Database } from "./database.js";
+import { EventTable } from "./event-table.js";
+import { HomeLock } from "./home-lock.js";
+import { JobFolder } from "./job-folder.js";
+import { JobQueue } from "./job-queue.js";
+import { JobStore } from "./job-store.js";
+import { readLogPage } from "./read-log-page.js";
+import { generateExecutor } from "./run-generate.js";
+import { latencyExecutor, simulateExecutor } from "./run-python.js";
+import { sweepExecutor } from "./run-sweep.js";
+import { Scheduler } from "./scheduler.js";
+
+const POLL_MS = 200;
+
+export interface LocalJobServiceOptions {
+  config: Config;
+  /** What runs jobs here; without it jobs are only stored and followed, and another process runs them. */
+  sessions?: SessionService | undefined;
+  /** @default a line on stderr */
+  onError?: ((error: unknown) => void) | undefined;
+  /** @default Date.now */
+  now?: (() => number) | undefined;
+}
+
+/** Durable jobs in a folder of this machine. */
+export class LocalJobService implements JobService {
+  readonly events: EventLog;
+  readonly #config: Config;
+  readonly #store: JobStore;
+  readonly #table: EventTable;
+  readonly #jobsFolder: string;
+  readonly #lock: HomeLock | undefined;
+  readonly #scheduler: Scheduler | undefined;
+  readonly #poll: NodeJS.Timeout | undefined;
+
+  /** @throws KittyError `orchestrator_running`, and what `Database` throws */
+  constructor({ config, sessions, onError = reportError, now = Date.now }: LocalJobServiceOptions) {
+    const folder = config.jobs.folder ?? stateFolder();
+    this.#config = config;
+    this.#jobsFolder = join(folder, "jobs");
+    this.#lock = sessions === undefined ? undefined : new HomeLock(folder);
+    try {
+      const database = new Database(join(folder, "jobs.db"), { journal: config.jobs.journal });
+      this.#table = new EventTable(database, now);
+      this.events = this.#table;
+      this.#store = new JobStore(database, this.#table, now);
+    } catch (error) {
+      this.#lock?.[Symbol.dispose]();
+      throw error;
+    }
+    if (sessions !== undefined) this.#scheduler = this.#startScheduler(sessions, onError);
+    else this.#poll = this.#followOthers();
+  }
+
+  async submit(spec: JobSpecInput, { idempotencyKey }: SubmitOptions = {}): Promise<Job> {
+    if (idempotencyKey !== undefined && (idempotencyKey === "" || idempotencyKey.length > 200)) {
+      const found = `it has ${String(idempotencyKey.length)} characters`;
+      throw new ConfigError(`Cannot submit this job: the idempotency key must have 1 to 200 characters, ${found}`);
+    }
+    const jobs = this.#store.insert([{ spec: checkJob(spec, this.#config), idempotencyKey }]);
+    this.#wake();
+    return await Promise.resolve(only(jobs));
+  }
+
+  async submitMany(specs: readonly JobSpecInput[]): Promise<Job[]> {
+    const jobs = this.#store.insert(specs.map((spec) => ({ spec: checkJob(spec, this.#config) })));
+    this.#wake();
+    return await Promise.resolve(jobs);
+  }
+
+  async get(id: string): Promise<Job> {
+    return await Promise.resolve(this.#store.get(id));
+  }
+
+  async list({ state, parent, limit = 50, cursor }: ListJobsOptions = {}): Promise<JobPage> {
+    const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : readCursor(cursor);
+    const size = Math.min(Math.max(1, limit), 500);
+    const found = this.#store.list({ state, parent, before, limit: size + 1 });
+    const page = found.slice(0, size);
+    const next = found.length > size ? String(page.at(-1)?.seq) : null;
+    return await Promise.resolve({ jobs: page.map(({ job }) => job), next });
+  }
+
+  async cancel(id: string): Promise<Job> {
+    const job = this.#store.cancel(id);
+    this.#wake();
+    return await Promise.resolve(job);
+  }
+
+  async retry(id: string): Promise<Job> {
+    const job = this.#store.retry(id);
+    this.#wake();
+    return await Promise.resolve(job);
+  }
+
+  async logs(id: string, options: { offset?: number; limitBytes?: number } = {}): Promise<JobLogPage> {
+    const { state } = this.#store.get(id);
+    return await readLogPage(new JobFolder(this.#jobsFolder, jobIdSchema.parse(id)), isTerminal(state), options);
+  }
+
+  async wait(id: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Job> {
+    const { lastSeq } = this.events;
+    if (isTerminal(this.#store.get(id).state)) return this.#store.get(id);
+    const ended = deferred<undefined>();
+    const stop = this.events.subscribe(lastSeq, ({ id: subject, type, data }) => {
+      if (subject === id && type === "job.state" && isTerminal(data["state"] as JobState)) ended.resolve(undefined);
+    });
+    try {
+      await abortable(ended.promise, signal, `wait for job ${id}`);
+    } finally {
+      stop();
+    }
+    return this.#store.get(id);
+  }
+
+  /** Puts what runs back into the queue, for the next orchestrator. */
+  async close(): Promise<void> {
+    clearInterval(this.#poll);
+    await this.#scheduler?.close();
+    this.#table.close();
+    this.#store.database.close();
+    this.#lock?.[Symbol.dispose]();
+  }
+
+  #startScheduler(sessions: SessionService, onError: (error: unknown) => void): Scheduler {
+    const { jobs: config } = this.#config;
+    const executors = {
+      generate: generateExecutor(sessions),
+      latency: latencyExecutor(this.#config),
+      simulate: simulateExecutor(this.#config),
+      sweep: sweepExecutor(this.#store, this.#config, (id, signal) => this.wait(id, { signal })),
+    };
+    const queue = new JobQueue(this.#store, randomUUID(), config.leaseMs);
+    const jobsFolder = this.#jobsFolder;
+    const scheduler = new Scheduler({ store: this.#store, queue, executors, jobsFolder, config, onError });
+    scheduler.start();
+    return scheduler;
+  }
+
+  /** What other processes write becomes known by looking. */
+  #followOthers(): NodeJS.Timeout {
+    let version = this.#store.database.foreignVersion;
+    return setInterval(() => {
+      const latest = this.#store.database.foreignVersion;
+      if (latest !== version) this.#table.tellSoon();
+      version = latest;
+    }, POLL_MS);
+  }
+
+  /** Not at once: whoever submits many one after another should not wait for their starts in between. */
+  #wake(): void {
+    setImmediate(() => this.#scheduler?.tick());
+  }
+}
+
+function only(jobs: readonly Job[]): Job {
+  const [job] = jobs;
+  if (job === undefined) throw new RangeError("Cannot submit this job: the store stored none");
+  return job;
+}
+
+function readCursor(cursor: string): number {
+  if (/^\d{1,15}$/.test(cursor)) return Number(cursor);
+  throw new ConfigError(`Cannot list jobs: cursor must be the "next" of a page, got ${JSON.stringify(cursor)}`);
+}
+
+function reportError(error: unknown): void {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+}
