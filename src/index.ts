@@ -21,6 +21,7 @@ export type { JobEvent, KittyEvent } from "./job/event.js";
 export type { EventLog } from "./job/event-log.js";
 export type { JobLogPage, JobPage, JobService, ListJobsOptions, SubmitOptions } from "./job/job-service.js";
 export { loadConfig, resolveConfig } from "./config/load.js";
+export { parseYaml } from "./config/parse-yaml.js";
 export { PRESET_NAMES, type CacheInput, type Config, type ConfigInput } from "./config/schema.js";
 export type { Runner, RunnerDescription, StartWorkerOptions } from "./runner/runner.js";
 export type { ChatMessage, KvCacheMemory, ModelDescription, TokenLogprob } from "./bridge/messages.js";

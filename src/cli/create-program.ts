@@ -6,6 +6,7 @@ import { evalCommand } from "./eval-command.js";
 import { generateCommand } from "./generate-command.js";
 import { imageCommand } from "./image-command.js";
 import { instanceCommand } from "./instance-command.js";
+import { jobCommand } from "./job-command.js";
 import type { Output } from "./output.js";
 import { overlayCommand } from "./overlay-command.js";
 import { packageVersion } from "./package-version.js";
@@ -30,6 +31,7 @@ const COMMANDS = [
   imageCommand,
   overlayCommand,
   instanceCommand,
+  jobCommand,
   simulateCommand,
   evalCommand,
   benchCommand,
