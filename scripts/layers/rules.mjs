@@ -10,7 +10,8 @@ export const TYPESCRIPT_FOLDERS = {
   apptainer: ["process", "errors", "util"],
   runner: ["slurm", "apptainer", "bridge", "process", "job", "config", "errors", "util"],
   orchestrator: ["runner", "bridge", "job", "config", "errors", "util"],
-  server: ["orchestrator", "job", "config", "errors", "util"],
+  // Of apptainer, the instances that it lists and stops.
+  server: ["orchestrator", "apptainer", "job", "config", "errors", "util"],
   dashboard: ["server/wire", "util"],
   index: [
     "server",

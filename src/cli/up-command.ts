@@ -47,7 +47,9 @@ async function up(config: Config, isOnce: boolean, output: Output): Promise<bool
     return await showGeneration(session, signal, output);
   }
   await using server = await serve(kitty, { version: packageVersion(), onDefect: output.defect });
-  output.note(`Listening on ${server.url}; loading the model …`);
+  // Takes up the jobs that an earlier orchestrator of this folder left, or refuses beside one that runs.
+  const { lastSeq } = kitty.jobs.events;
+  output.note(`Listening on ${server.url}, at event ${String(lastSeq)}; loading the model …`);
   const session = await server.model.load(signal);
   if (output.isJson) await output.json({ url: server.url, token: server.token });
   else if (await showGeneration(session, signal, output)) return true;

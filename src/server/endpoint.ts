@@ -33,6 +33,8 @@ interface EndpointSpec<Body extends z.ZodType, Query extends z.ZodType> {
   /** Whether it answers without a token. @default false */
   isOpen?: boolean;
   body?: Body;
+  /** Whether the handler checks the body, and the schema only describes it. @default false */
+  checksItself?: boolean;
   query?: Query;
   /** The content type of a body that is not JSON. */
   bodyContentType?: string;

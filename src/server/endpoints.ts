@@ -1,6 +1,8 @@
 import type { Endpoint } from "./endpoint.js";
 import { generateInSession } from "./generate-endpoint.js";
 import { HEALTH_ENDPOINTS } from "./health-endpoints.js";
+import { INSTANCE_ENDPOINTS } from "./instance-endpoints.js";
+import { JOB_ENDPOINTS } from "./job-endpoints.js";
 import { createChatCompletion } from "./openai/chat-completions.js";
 import { createCompletion } from "./openai/completions.js";
 import { getModel, listModels } from "./openai/models.js";
@@ -16,6 +18,8 @@ export const ENDPOINTS: readonly Endpoint[] = [
   ...SESSION_ENDPOINTS,
   generateInSession,
   ...SAVED_SESSION_ENDPOINTS,
+  ...JOB_ENDPOINTS,
+  ...INSTANCE_ENDPOINTS,
   listModels,
   getModel,
   createCompletion,

@@ -45,9 +45,10 @@ export function mountEndpoints(app: Express, endpoints: readonly Endpoint[], opt
   });
   // Express tells error handlers from others by their four parameters.
   app.use((error: unknown, request: Request, response: Response, next: NextFunction) => {
-    if (!(error instanceof KittyError)) options.onDefect(error);
+    const known = toKittyError(error);
+    if (known.code === "internal") options.onDefect(error);
     if (response.headersSent) next(error);
-    else sendError(response, toKittyError(error), request.path);
+    else sendError(response, known, request.path);
   });
 }
 
@@ -64,7 +65,12 @@ function mountEndpoint(app: Express, endpoint: Endpoint, { services, access, max
     const attempt = endpoint.summary.charAt(0).toLowerCase() + endpoint.summary.slice(1);
     const query = validate(endpoint.query ?? NO_QUERY, { ...request.query }, { attempt });
     if (isJson) checkDepth(request.body, attempt);
-    const body = isJson ? validate(endpoint.body ?? z.undefined(), request.body ?? {}, { attempt }) : undefined;
+    const body =
+      endpoint.checksItself === true
+        ? (request.body as unknown)
+        : isJson
+          ? validate(endpoint.body ?? z.undefined(), request.body ?? {}, { attempt })
+          : undefined;
     const params = request.params as Record<string, string>;
     const result = await endpoint.handle({
       services,

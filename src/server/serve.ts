@@ -5,6 +5,7 @@ import { ConfigError, KittyError } from "../errors.js";
 import type { Kitty } from "../orchestrator/kitty.js";
 import { Access, isLoopback } from "./access.js";
 import { ENDPOINTS } from "./endpoints.js";
+import { EventHub } from "./event-hub.js";
 import { Generations } from "./generations.js";
 import { ServerMetrics } from "./metrics/server-metrics.js";
 import { mountEndpoints } from "./mount-endpoints.js";
@@ -53,8 +54,10 @@ export async function serve(kitty: Kitty, { version, onDefect = () => undefined 
     onDefect,
   });
   const server = createServer(app);
+  const events = new EventHub(server, { events: () => services.jobs.events, access, rateLimit, onDefect });
   const bound = await listen(server, host, port);
   const close = async (): Promise<void> => {
+    events.close();
     const closed = new Promise((resolve) => server.close(resolve));
     server.closeAllConnections();
     await closed;
@@ -71,6 +74,10 @@ function createServices(kitty: Kitty, version: string): Services {
   const { maxGenerations, sessionIdleTimeoutMs } = kitty.config.server;
   return {
     ...{ kitty, version, startedAt, model, metrics, endpoints: ENDPOINTS },
+    // Opened on first use, as not every folder may hold a job store.
+    get jobs() {
+      return kitty.jobs.service;
+    },
     sessions: new ServedSessions(kitty, sessionIdleTimeoutMs),
     generations: new Generations(maxGenerations, metrics),
   };

@@ -1,3 +1,4 @@
+import type { JobService } from "../job/job-service.js";
 import type { Kitty } from "../orchestrator/kitty.js";
 import type { Endpoint } from "./endpoint.js";
 import type { Generations } from "./generations.js";
@@ -13,6 +14,7 @@ export interface Services {
   endpoints: readonly Endpoint[];
   startedAt: Date;
   model: ServedModel;
+  readonly jobs: JobService;
   sessions: ServedSessions;
   generations: Generations;
   metrics: ServerMetrics;

@@ -1,4 +1,6 @@
 import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { execa } from "execa";
@@ -8,8 +10,8 @@ const CLI = join(import.meta.dirname, "../../dist/cli/main.js");
 const ENDLESS = ["--max-new-tokens", "4000"];
 
 /** The built command, with stdin closed unless a test writes to it. */
-function kitty(args: string[]) {
-  return execa(process.execPath, [CLI, ...args], { reject: false, input: "", stripFinalNewline: false });
+function kitty(args: string[], env: Record<string, string> = {}) {
+  return execa(process.execPath, [CLI, ...args], { reject: false, input: "", stripFinalNewline: false, env });
 }
 
 /** Waits until a stream has said something. */
@@ -68,8 +70,10 @@ test("A reader that has seen enough ends a generation quietly", async () => {
 });
 
 test("up without --once stays until Ctrl-C, and ends with 0", async () => {
-  const running = kitty(["up", "--port", "0"]);
+  const home = await mkdtemp(join(tmpdir(), "kitty-up-"));
+  const running = kitty(["up", "--port", "0"], { KITTY_KV_HOME: home });
   await printed(running.stderr, "Ctrl-C stops");
   running.kill("SIGINT");
   expect((await running).exitCode).toBe(0);
+  await rm(home, { recursive: true });
 });

@@ -1,0 +1,113 @@
+import { STATUS_CODES, type IncomingMessage, type Server } from "node:http";
+import type { Duplex } from "node:stream";
+import { WebSocketServer } from "ws";
+import { z } from "zod";
+import { validate } from "../config/validate.js";
+import { ConfigError, KittyError, NotFoundError } from "../errors.js";
+import { EVENT_TOPICS, type EventTopic } from "../job/event.js";
+import type { EventLog } from "../job/event-log.js";
+import type { Access } from "./access.js";
+import { statusOf, toKittyError } from "./error-status.js";
+import { EventFollower } from "./event-follower.js";
+import type { RateLimit } from "./rate-limit.js";
+import { errorBody } from "./send-error.js";
+
+export const EVENTS_PATH = "/api/events";
+const MOST_CLIENTS = 1000;
+// Clients have nothing to say.
+const LONGEST_MESSAGE_BYTES = 1024;
+
+const querySchema = z.strictObject({
+  since: z.coerce.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER).default(0),
+  topics: z.string().optional(),
+});
+
+export interface EventHubOptions {
+  events: () => EventLog;
+  access: Access;
+  rateLimit: RateLimit;
+  onDefect: (error: unknown) => void;
+}
+
+/** `WS /api/events?since=SEQ&topics=job,session`: events after a number, first those in the log, then those to come. */
+export class EventHub {
+  readonly #options: EventHubOptions;
+  readonly #sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: LONGEST_MESSAGE_BYTES,
+    perMessageDeflate: false,
+  });
+  readonly #followers = new Set<EventFollower>();
+
+  constructor(server: Server, options: EventHubOptions) {
+    this.#options = options;
+    server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      // A client that goes away in the middle is none of our errors.
+      socket.on("error", () => undefined);
+      try {
+        this.#upgrade(request, socket, head);
+      } catch (error) {
+        const known = toKittyError(error);
+        if (known.code === "internal") options.onDefect(error);
+        refuse(socket, known);
+      }
+    });
+  }
+
+  /** Ends every connection. */
+  close(): void {
+    for (const follower of this.#followers) follower.close(1001, "the server stops; come back with the last seq");
+  }
+
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const { access, rateLimit, events, onDefect } = this.#options;
+    rateLimit.check(request.socket.remoteAddress ?? "");
+    access.checkOrigin(request);
+    access.checkToken(request);
+    const { since, topics } = readRequest(request);
+    if (this.#followers.size >= MOST_CLIENTS) {
+      throw new KittyError(`Cannot follow events: ${String(MOST_CLIENTS)} clients do already; try again later`, {
+        code: "queue_full",
+      });
+    }
+    const log = events();
+    this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
+      const follower = new EventFollower(webSocket, log, { since, topics, onDefect });
+      this.#followers.add(follower);
+      webSocket.once("close", () => this.#followers.delete(follower));
+    });
+  }
+}
+
+function readRequest({ url = "" }: IncomingMessage): { since: number; topics: ReadonlySet<EventTopic> | undefined } {
+  const { pathname, searchParams } = new URL(url, "http://localhost");
+  if (pathname !== EVENTS_PATH) {
+    throw new NotFoundError(`Cannot open a WebSocket at ${pathname.slice(0, 200)}: the only one is ${EVENTS_PATH}`, {
+      code: "route_not_found",
+    });
+  }
+  const query = validate(querySchema, Object.fromEntries(searchParams), { attempt: "follow events" });
+  return { since: query.since, topics: query.topics === undefined ? undefined : readTopics(query.topics) };
+}
+
+function readTopics(text: string): ReadonlySet<EventTopic> {
+  const topics = text.split(",");
+  const unknown = topics.find((topic) => !(EVENT_TOPICS as readonly string[]).includes(topic));
+  if (unknown === undefined) return new Set(topics as EventTopic[]);
+  throw new ConfigError(
+    `Cannot follow events: topics must be some of ${EVENT_TOPICS.join(",")}, got ${JSON.stringify(unknown.slice(0, 100))}`,
+  );
+}
+
+/** Before the upgrade, a refusal is an HTTP answer like any other. */
+function refuse(socket: Duplex, error: KittyError): void {
+  const status = statusOf(error);
+  const body = JSON.stringify(errorBody(error, EVENTS_PATH));
+  const head = [
+    `HTTP/1.1 ${String(status)} ${STATUS_CODES[status] ?? ""}`,
+    "Connection: close",
+    "Content-Type: application/json; charset=utf-8",
+    `Content-Length: ${String(Buffer.byteLength(body))}`,
+  ];
+  socket.end(`${head.join("\r\n")}\r\n\r\n${body}`);
+}

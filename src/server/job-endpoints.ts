@@ -1,0 +1,92 @@
+import { z } from "zod";
+import { jobSpecSchema, type JobSpecInput } from "../job/job-spec.js";
+import { JOB_STATES } from "../job/job-state.js";
+import { endpoint, type Context, type Endpoint } from "./endpoint.js";
+import { idOf } from "./session-endpoints.js";
+
+const jobSchema = z.looseObject({ id: z.string(), state: z.enum(JOB_STATES) });
+const jobAnswer = [{ description: "The job", schema: jobSchema }];
+
+const listJobs = endpoint({
+  method: "get",
+  path: "/api/jobs",
+  tag: "jobs",
+  summary: "List jobs",
+  description: "Newest first; `next` asks for the next page.",
+  query: z.strictObject({
+    state: z.enum(JOB_STATES).optional(),
+    parent: z.string().optional(),
+    limit: z.coerce.number().int().min(1).max(500).optional(),
+    cursor: z.string().optional(),
+  }),
+  answers: [{ description: "A page", schema: z.object({ jobs: z.array(jobSchema), next: z.string().nullable() }) }],
+  handle: ({ services, query }) => services.jobs.list(query),
+});
+
+const submitJob = endpoint({
+  method: "post",
+  path: "/api/jobs",
+  tag: "jobs",
+  summary: "Submit a job",
+  description: "With an `Idempotency-Key` header, the same spec answers with the same job; another spec is a conflict.",
+  body: jobSpecSchema,
+  checksItself: true,
+  status: 201,
+  answers: jobAnswer,
+  handle: (context) =>
+    context.services.jobs.submit(context.body as JobSpecInput, {
+      idempotencyKey: context.request.get("idempotency-key"),
+    }),
+});
+
+const submitJobs = endpoint({
+  method: "post",
+  path: "/api/jobs/batch",
+  tag: "jobs",
+  summary: "Submit many jobs",
+  description: "All of them or none.",
+  body: z.strictObject({ jobs: z.array(z.unknown()).min(1).max(1000) }),
+  status: 201,
+  answers: [{ description: "The jobs, in their order", schema: z.object({ jobs: z.array(jobSchema) }) }],
+  handle: async ({ services, body }) => ({ jobs: await services.jobs.submitMany(body.jobs as JobSpecInput[]) }),
+});
+
+const getJob = endpoint({
+  ...{ method: "get", path: "/api/jobs/{id}", tag: "jobs", summary: "Show a job", answers: jobAnswer },
+  handle: (context) => context.services.jobs.get(idOf(context)),
+});
+
+const cancelJob = endpoint({
+  ...{ method: "post", path: "/api/jobs/{id}/cancel", tag: "jobs", summary: "Cancel a job", answers: jobAnswer },
+  description: "Ends one that waits at once and asks one that runs to end; does nothing to one that has ended.",
+  handle: (context) => context.services.jobs.cancel(idOf(context)),
+});
+
+const retryJob = endpoint({
+  ...{ method: "post", path: "/api/jobs/{id}/retry", tag: "jobs", summary: "Retry a job", answers: jobAnswer },
+  description: "Queues one that failed, was cancelled or ran out of time once more.",
+  handle: (context) => context.services.jobs.retry(idOf(context)),
+});
+
+const count = z.coerce.number().int().nonnegative();
+
+const readLogs = endpoint({
+  method: "get",
+  path: "/api/jobs/{id}/logs",
+  tag: "jobs",
+  summary: "Read a job's log",
+  description: "From a byte on; `nextOffset` is where to go on.",
+  query: z.strictObject({ offset: count.optional(), limitBytes: count.max(2 ** 20).optional() }),
+  answers: [
+    {
+      description: "A part of the log",
+      schema: z.object({ text: z.string(), offset: count, nextOffset: count, isEnd: z.boolean() }),
+    },
+  ],
+  handle: (context: Context<unknown, { offset?: number | undefined; limitBytes?: number | undefined }>) =>
+    context.services.jobs.logs(idOf(context), context.query),
+});
+
+export const JOB_ENDPOINTS: readonly Endpoint[] = [
+  ...[listJobs, submitJob, submitJobs, getJob, cancelJob, retryJob, readLogs],
+];
