@@ -181,6 +181,41 @@ describe.skipIf(reason !== undefined)("the OpenAI-compatible API, asked by OpenA
     expect(new Set(parsed.map(({ object }) => object))).toEqual(new Set(["chat.completion.chunk"]));
   });
 
+  test("metrics count what a request cost, in Prometheus's format, and the KV memory that a session saves", async () => {
+    const read = async (): Promise<Map<string, number>> => {
+      const text = await (await running.ask("/metrics")).text();
+      const samples = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+      const format = /^([a-z_:][a-z0-9_:]*(?:\{(?:[a-z_]+="[^"]*",?)+\})?) (-?[0-9.e+-]+)$/;
+      return new Map(
+        samples.map((line) => {
+          const [, name, value] = format.exec(line) ?? [];
+          expect(name, line).toBeDefined();
+          return [name ?? "", Number(value)];
+        }),
+      );
+    };
+    const label = `{model_name="${model}"}`;
+    const before = await read();
+    const { usage } = await client.completions.create({ model, prompt: PROMPT, max_tokens: 5, temperature: 0 });
+    const long = "The whale rose slowly from the sea, and the men in the boats were silent. ".repeat(40);
+    const opened = await running.ask("/api/sessions", { body: { cache: { preset: "kitty" } } });
+    const { id } = (await opened.json()) as { id: string };
+    const generated = await running.ask(`/api/sessions/${id}/generate`, { body: { prompt: long, maxNewTokens: 1 } });
+    const { kvCache, usage: own } = (await generated.json()) as {
+      kvCache: { packedBytes: number; fullPrecisionBytes: number; denseBytes: number };
+      usage: { promptTokens: number };
+    };
+    const after = await read();
+    const grown = (name: string): number => (after.get(name + label) ?? 0) - (before.get(name + label) ?? 0);
+    expect(grown("vllm:prompt_tokens_total")).toBe(Number(usage?.prompt_tokens) + own.promptTokens);
+    expect(grown("vllm:generation_tokens_total")).toBe(6);
+    expect(grown("vllm:time_to_first_token_seconds_count")).toBe(2);
+    expect(kvCache.packedBytes).toBeGreaterThan(0);
+    const saved = kvCache.denseBytes - kvCache.packedBytes - kvCache.fullPrecisionBytes;
+    expect(after.get(`kitty_kv_cache_saved_bytes${label}`)).toBe(saved);
+    expect((await running.ask(`/api/sessions/${id}`, { method: "DELETE" })).status).toBe(204);
+  });
+
   test("nothing of all this was a defect", () => {
     expect(running.defects).toEqual([]);
   });
