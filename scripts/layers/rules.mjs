@@ -66,6 +66,7 @@ export const PYTHON_FOLDERS = {
 
 export const PYTHON_PACKAGES = {
   transformers: ["hf"],
+  lm_eval: ["eval"],
 };
 
 /** What kernels may import besides the standard library and themselves. */

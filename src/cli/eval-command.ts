@@ -45,7 +45,7 @@ function addFlags(command: Command): Command {
     .description("answer tasks over the packed cache, each preset beside the 16-bit cache on the same items")
     .option("--preset <list>", "presets by commas (the configuration's, and fp16)")
     .option("--tasks <list>", "tasks by commas, or offline for all that need no data (offline)")
-    .option("--limit <n>", "items of each task (12)", parseCount("--limit"))
+    .option("--limit <n>", "items of each task (6)", parseCount("--limit"))
     .option("--lengths <list>", "tokens of an item, by commas (512,1024,2048)")
     .option("--seed <s>", "of the questions (0)", parseInteger("--seed"))
     .option("--model <model>", "folder or hub id; without it the bundled model")

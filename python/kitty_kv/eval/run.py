@@ -25,7 +25,7 @@ from .summary import BASELINE, summarize
 from .tasks.offline import check_lengths, make_items, resolve_tasks
 
 DEFAULT_LENGTHS = (512, 1024, 2048)
-DEFAULT_LIMIT = 12
+DEFAULT_LIMIT = 6
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

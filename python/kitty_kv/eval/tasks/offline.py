@@ -12,6 +12,7 @@ from ...hf.loading import LoadedModel
 from ...sim.windows import EXCERPT, read_text
 from ..fitting import sentences
 from ..item import Item
+from ..paper_tasks import PAPER_TASKS
 from .arithmetic import arithmetic
 from .book_perplexity import book_windows
 from .copying import copying
@@ -37,6 +38,13 @@ def resolve_tasks(names: Sequence[str]) -> list[str]:
         raise ConfigError(f"Cannot evaluate: no task is named; give {GROUP}, or some of {', '.join(TASKS)}.")
     found: dict[str, None] = {}
     for name in names:
+        if name in PAPER_TASKS:
+            raise ConfigError(
+                f"Cannot evaluate task {name!r} here: it is lm-evaluation-harness's; run python -m kitty_kv.eval.harness run "
+                f"--model kitty --paper {name} (docs/evaluation.md).",
+                code="harness_task",
+                details={"task": name},
+            )
         if name != GROUP and name not in TASKS:
             nearest = difflib.get_close_matches(name, [*TASKS, GROUP], n=1, cutoff=0.5)
             hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
