@@ -157,6 +157,26 @@ test("a clock that jumps, either way, holds no job back and removes none that is
   expect(seqs).toEqual(seqs.map((_, index) => index + 1));
 });
 
+test("retention removes a job that ended long ago, unless it is among the latest or another waits for it", () => {
+  let now = Date.UTC(2026, 0, 1);
+  using store = openStore(folder(), () => now);
+  const queue = new JobQueue(store, "me", 1000);
+  const [old, needed, open] = store.insert(Array.from({ length: 1002 }, () => ({ spec: spec() })));
+  for (const job of [old, needed]) {
+    expect(queue.claim(FREE)?.id).toBe(job?.id);
+    queue.begin({ id: job?.id ?? "", number: 1 });
+    queue.succeed({ id: job?.id ?? "", number: 1 }, RESULT);
+  }
+  store.insert([{ spec: spec({ dependsOn: [needed?.id] }) }]);
+  expect(queue.expired(now - 1000)).toEqual([]);
+  now += 31 * 86_400_000;
+  expect(queue.expired(now - 1000)).toEqual([old?.id]);
+  queue.remove(old?.id ?? "");
+  expect(() => store.get(old?.id ?? "")).toThrow(/there is none with this id/);
+  expect(store.get(open?.id ?? "").state).toBe("queued");
+  expect(store.events.read(store.events.lastSeq - 1)).toMatchObject([{ type: "job.removed", id: old?.id }]);
+});
+
 test("subscribers get what was, then what comes, in order and once; what was removed is a snapshot", async () => {
   using store = openStore(folder());
   store.insert(Array.from({ length: 1200 }, () => ({ spec: spec() })));
