@@ -8,6 +8,8 @@ import { JobLog } from "./job-log.js";
 import type { Attempt, JobQueue } from "./job-queue.js";
 
 const PROGRESS_INTERVAL_MS = 500;
+const MEMORY_NOTE =
+  "resources.memoryMiB limits nothing on this machine; worker.kvMemoryMiB and apptainer.memoryMiB do, for all jobs together";
 
 /** One attempt while it runs. */
 export class RunningAttempt {
@@ -50,6 +52,7 @@ export class RunningAttempt {
       this.#folder.make();
       const opened = (log = new JobLog(this.#folder));
       opened.write(`attempt ${String(this.job.attempt)} begins`);
+      if (this.job.spec.resources.memoryMiB !== undefined) opened.write(MEMORY_NOTE);
       const { figures, files } = await executor({
         job: this.job,
         folder: this.#folder,
