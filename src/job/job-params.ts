@@ -49,6 +49,21 @@ export const simulateParamsSchema = z.strictObject({
   verify: z.boolean().default(false),
 });
 
+/** What `kitty-kv eval` answers: tasks over the job's preset, beside the 16-bit cache on the same items. */
+export const evalParamsSchema = z.strictObject({
+  /** Tasks by commas; `offline` is all that need no data. */
+  tasks: text.default("offline"),
+  /** Presets by commas. @default the job's, and fp16 */
+  presets: text.optional(),
+  /** Items of each task. */
+  limit: count.default(2),
+  /** Tokens of an item, by commas. */
+  lengths: text.default("512"),
+  seed: z.number().int().optional(),
+  /** UTF-8 text, plain or .xz. @default an excerpt of Treasure Island */
+  text: text.optional(),
+});
+
 /** A job spec and, by field, the values that its children take: every combination is one child. */
 export const sweepParamsSchema = z.strictObject({
   base: z.record(z.string(), z.unknown()).default({ kind: "simulate" }),
@@ -58,4 +73,5 @@ export const sweepParamsSchema = z.strictObject({
 export type GenerateParams = z.output<typeof generateParamsSchema>;
 export type LatencyParams = z.output<typeof latencyParamsSchema>;
 export type SimulateParams = z.output<typeof simulateParamsSchema>;
+export type EvalParams = z.output<typeof evalParamsSchema>;
 export type SweepParams = z.output<typeof sweepParamsSchema>;

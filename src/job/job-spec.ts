@@ -1,8 +1,13 @@
 import { z } from "zod";
 import { cacheSchema } from "../config/schema.js";
 import { validate } from "../config/validate.js";
-import { UnsupportedError } from "../errors.js";
-import { generateParamsSchema, latencyParamsSchema, simulateParamsSchema, sweepParamsSchema } from "./job-params.js";
+import {
+  evalParamsSchema,
+  generateParamsSchema,
+  latencyParamsSchema,
+  simulateParamsSchema,
+  sweepParamsSchema,
+} from "./job-params.js";
 
 export const JOB_KINDS = ["generate", "latency", "simulate", "eval", "sweep"] as const;
 export type JobKind = (typeof JOB_KINDS)[number];
@@ -49,6 +54,7 @@ const SPEC_SCHEMAS = {
   generate: specSchema("generate", generateParamsSchema.prefault({})),
   latency: specSchema("latency", latencyParamsSchema.prefault({})),
   simulate: specSchema("simulate", simulateParamsSchema.prefault({})),
+  eval: specSchema("eval", evalParamsSchema.prefault({})),
   sweep: specSchema("sweep", sweepParamsSchema.prefault({})),
 };
 
@@ -57,6 +63,7 @@ export const jobSpecSchema = z.discriminatedUnion("kind", [
   SPEC_SCHEMAS.generate,
   SPEC_SCHEMAS.latency,
   SPEC_SCHEMAS.simulate,
+  SPEC_SCHEMAS.eval,
   SPEC_SCHEMAS.sweep,
 ]);
 
@@ -67,14 +74,9 @@ const kindSchema = z.looseObject({ kind: z.enum(JOB_KINDS) });
 
 /**
  * Checks a job spec and completes it with defaults; reads no file.
- * @throws ConfigError that names the wrong field and the nearest known one, UnsupportedError for `eval`
+ * @throws ConfigError that names the wrong field and the nearest known one
  */
 export function parseJobSpec(input: unknown, attempt = "submit this job"): JobSpec {
   const { kind } = validate(kindSchema, input, { attempt });
-  if (kind === "eval") {
-    throw new UnsupportedError(`Cannot ${attempt}: kind "eval" comes with a later version, use "simulate" until then`, {
-      details: { kind, supported: Object.keys(SPEC_SCHEMAS) },
-    });
-  }
   return validate(SPEC_SCHEMAS[kind], input, { attempt });
 }

@@ -61,3 +61,16 @@ test("wrong specs and flags end with 2, unknown ids with 1; a job that waits is 
   expect((await kitty(["cancel", String(id)])).documents).toMatchObject([{ state: "cancelled" }]);
   expect((await kitty(["show", String(id)])).documents).toMatchObject([{ state: "cancelled", attempt: 0 }]);
 });
+
+test("an eval job answers its tasks with the job's preset and fp16, and keeps its items", async ({ skip }) => {
+  const problem = whyNoRealWorker();
+  skip(problem !== undefined, problem);
+  const kitty = commandLine();
+  const spec = "kind: eval\ncache: { preset: kivi-2 }\nparams: { tasks: copying, limit: 1 }\n";
+  const { exitCode, documents } = await kitty(["submit", "-", "--wait"], spec);
+  expect(exitCode).toBe(0);
+  const last = documents.at(-1);
+  expect(last).toMatchObject({ kind: "eval", state: "succeeded" });
+  expect(JSON.stringify(last?.["result"])).toContain("kivi-2");
+  expect(JSON.stringify(last?.["result"])).toContain("copying");
+});

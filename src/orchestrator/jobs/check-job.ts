@@ -6,6 +6,9 @@ import type { SweepParams } from "../../job/job-params.js";
 import { parseJobSpec, type JobSpec } from "../../job/job-spec.js";
 import { expandSweep } from "../../job/sweep.js";
 
+/** Kinds that run a Python module of their own instead of sessions. */
+const PYTHON_KINDS: ReadonlySet<string> = new Set(["latency", "simulate", "eval"]);
+
 /**
  * Checks a spec, and that this orchestrator can run it: what can never work is refused when it is submitted.
  * Paths become absolute, as the job may run in another process.
@@ -34,7 +37,7 @@ function checkRunner({ kind, runner }: JobSpec, config: Config): void {
       { details: { runner: wanted, supported: [config.runner] } },
     );
   }
-  if (wanted !== "local" && (kind === "latency" || kind === "simulate")) {
+  if (wanted !== "local" && PYTHON_KINDS.has(kind)) {
     throw new UnsupportedError(
       `Cannot submit this job: kind "${kind}" runs with runner "local" only, this orchestrator has "${wanted}"; start one with runner: local`,
       { details: { kind, runner: wanted } },
@@ -56,6 +59,9 @@ function withAbsolutePaths(spec: JobSpec): JobSpec {
     return { ...spec, params: { ...spec.params, promptsFile: existing("promptsFile", spec.params.promptsFile) } };
   }
   if (spec.kind === "simulate" && spec.params.text !== undefined) {
+    return { ...spec, params: { ...spec.params, text: existing("text", spec.params.text) } };
+  }
+  if (spec.kind === "eval" && spec.params.text !== undefined) {
     return { ...spec, params: { ...spec.params, text: existing("text", spec.params.text) } };
   }
   return spec;

@@ -20,7 +20,7 @@ import { JobQueue } from "./job-queue.js";
 import { JobStore } from "./job-store.js";
 import { readLogPage } from "./read-log-page.js";
 import { generateExecutor } from "./run-generate.js";
-import { latencyExecutor, simulateExecutor } from "./run-python.js";
+import { evalExecutor, latencyExecutor, simulateExecutor } from "./run-python.js";
 import { sweepExecutor } from "./run-sweep.js";
 import { Scheduler } from "./scheduler.js";
 
@@ -142,6 +142,7 @@ export class LocalJobService implements JobService {
       generate: generateExecutor(sessions),
       latency: latencyExecutor(this.#config),
       simulate: simulateExecutor(this.#config),
+      eval: evalExecutor(this.#config),
       sweep: sweepExecutor(this.#store, this.#config, (id, signal) => this.wait(id, { signal })),
     };
     const queue = new JobQueue(this.#store, randomUUID(), config.leaseMs);

@@ -1,8 +1,9 @@
 import type { Config } from "../../config/schema.js";
-import type { LatencyParams, SimulateParams } from "../../job/job-params.js";
+import type { EvalParams, LatencyParams, SimulateParams } from "../../job/job-params.js";
 import type { JobSpec } from "../../job/job-spec.js";
 import { runPythonTask, toArguments, type PythonTask } from "../../runner/python-task.js";
 import type { JobExecutor } from "./executor.js";
+import type { JobFolder } from "./job-folder.js";
 
 /** `latency`: what `kitty-kv bench latency` measures. */
 export function latencyExecutor(config: Config): JobExecutor {
@@ -25,9 +26,21 @@ export function simulateExecutor(config: Config): JobExecutor {
   });
 }
 
-function pythonExecutor(config: Config, describe: (spec: JobSpec) => PythonTask): JobExecutor {
+/** `eval`: what `kitty-kv eval` answers; items that an attempt before this one has answered are not answered again. */
+export function evalExecutor(config: Config): JobExecutor {
+  return pythonExecutor(config, (spec, folder) => {
+    const { model, cache, worker } = withSpec(config, spec);
+    const { presets, ...params } = spec.params as EvalParams;
+    const preset = presets ?? [...new Set([cache.preset, "fp16"])].join(",");
+    const { device, dtype } = worker;
+    const args = toArguments({ ...params, model, preset, out: folder.file("items"), device, dtype });
+    return { name: "evaluate", failureCode: "eval_failed", module: "kitty_kv.eval", args };
+  });
+}
+
+function pythonExecutor(config: Config, describe: (spec: JobSpec, folder: JobFolder) => PythonTask): JobExecutor {
   return async ({ job: { spec }, folder, signal, gpus, begin, log }) => {
-    const task = { ...describe(spec), env: environment(spec, gpus) };
+    const task = { ...describe(spec, folder), env: environment(spec, gpus) };
     begin();
     const { report, ...figures } = await runPythonTask(config, task, { signal, onProgress: log });
     folder.write("report.txt", [`${report}\n`]);

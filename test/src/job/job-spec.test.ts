@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ConfigError, UnsupportedError } from "../../../src/errors.js";
+import { ConfigError } from "../../../src/errors.js";
 import { jobIdSchema, parseJobSpec } from "../../../src/job/job-spec.js";
 import { expandSweep } from "../../../src/job/sweep.js";
 import type { SweepParams } from "../../../src/job/job-params.js";
@@ -50,8 +50,9 @@ test.each([
   expect(() => parseJobSpec(input)).toThrow(message);
 });
 
-test("eval is known and comes later", () => {
-  expect(() => parseJobSpec({ kind: "eval" })).toThrow(UnsupportedError);
+test("an eval job asks little unless told otherwise, and knows its keys", () => {
+  expect(parseJobSpec({ kind: "eval" }).params).toEqual({ tasks: "offline", limit: 2, lengths: "512" });
+  expect(() => parseJobSpec({ kind: "eval", params: { task: "copying" } })).toThrow(/tasks/);
 });
 
 test("an id is never a path", () => {
