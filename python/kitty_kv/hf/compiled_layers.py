@@ -98,8 +98,20 @@ def _layers_of(model: PreTrainedModel) -> CompiledLayers | None:
     if model not in _of_models:
         devices = {weight.device for weight in model.parameters()}
         is_on_a_gpu = len(devices) == 1 and model.device.type == "cuda"
-        use_backend(model, "inductor" if is_on_a_gpu and os.environ.get(_SWITCH) != "0" else None)
+        use_backend(model, suiting_backend(model, is_on_a_gpu=is_on_a_gpu))
     return _of_models[model]
+
+
+def suiting_backend(model: PreTrainedModel, *, is_on_a_gpu: bool) -> str | None:
+    """What compiles a model's layers unless something else is asked for; None for nothing."""
+    if not is_on_a_gpu or os.environ.get(_SWITCH) == "0":
+        return None
+    try:
+        decoder_layers(model)
+    except UnsupportedError as error:
+        warn_once(f"{type(model).__name__} runs without torch.compile, and slower. {error}")
+        return None
+    return "inductor"
 
 
 def decoder_layers(model: PreTrainedModel) -> list[torch.nn.Module]:

@@ -22,7 +22,7 @@ from kitty_kv.engine.passes import JoinedPasses, feed
 from kitty_kv.errors import UnsupportedError
 from kitty_kv.hf.cache import KittyCache
 from kitty_kv.hf.chunk_pass import feed_chunk
-from kitty_kv.hf.compiled_layers import decoder_layers, use_backend
+from kitty_kv.hf.compiled_layers import decoder_layers, suiting_backend, use_backend
 from kitty_kv.hf.decode_graphs import DecodeGraphs, padded_rows
 from kitty_kv.hf.install import install
 from kitty_kv.hf.merged_products import make_adjacent, merge_siblings
@@ -211,3 +211,10 @@ def test_a_model_that_no_graph_can_hold_is_decoded_without_and_says_so(recwarn) 
     found = decode(model, PRESETS["kitty-pro"], DecodeGraphs, impl="auto")
     wanted = decode(model, PRESETS["kitty-pro"], lambda model: None, impl="auto")
     assert (found[0] - wanted[0]).abs().max() < 0.05 * wanted[0].abs().max()
+
+
+def test_a_model_without_a_list_of_its_layers_runs_as_it_is_and_says_so(recwarn: pytest.WarningsRecorder) -> None:
+    model = make_family("llama", dtype=torch.float32)
+    model.config.num_hidden_layers = 7
+    assert suiting_backend(model, is_on_a_gpu=True) is None
+    assert any("decoder layers" in str(warning.message) for warning in recwarn)
