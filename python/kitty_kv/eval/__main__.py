@@ -12,14 +12,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..command_line import UsageParser, tell_error
+from ..command_line import UsageParser, exit_code_of, tell_error
 from ..config import DEFAULT_PRESET
-from ..errors import ConfigError, KittyKvError
+from ..errors import KittyKvError
 from .report import report
 from .run import DEFAULT_LENGTHS, DEFAULT_LIMIT, Plan, evaluate
 from .tasks.offline import GROUP, TASKS
-
-WRONG_USAGE = ("model_not_found", "not_a_model")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _write(plan.out, document)
     except KittyKvError as error:
         tell_error(error, is_json=is_json)
-        return 2 if isinstance(error, ConfigError) or error.code in WRONG_USAGE else 1
+        return exit_code_of(error)
     print(json.dumps(document, allow_nan=False) if is_json else document["report"])
     return 0
 

@@ -14,13 +14,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..command_line import UsageParser, tell_error
+from ..command_line import UsageParser, exit_code_of, tell_error
 from ..config import KittyConfig
-from ..errors import ConfigError, KittyKvError
+from ..errors import KittyKvError
 from .report import report
 from .simulation import Plan, simulate
-
-WRONG_USAGE = ("model_not_found", "not_a_model")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         document = simulate(_plan(arguments))
     except KittyKvError as error:
         tell_error(error, is_json=is_json)
-        return 2 if isinstance(error, ConfigError) or error.code in WRONG_USAGE else 1
+        return exit_code_of(error)
     text = report(document)
     print(json.dumps(as_json({**document, "report": text}), allow_nan=False) if is_json else text)
     return 0 if document.get("verification", {"isEqual": True})["isEqual"] else 1

@@ -5,5 +5,24 @@ from __future__ import annotations
 import pathlib
 import sys
 
+import pytest
+import torch
+
+from kitty_kv.hf.miniature import miniature
+
 # pytest imports test files without putting their folder on the path.
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """On one thread of torch, rows of a batch equal single ones to the bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return miniature()

@@ -18,22 +18,11 @@ from kitty_kv.engine.scheduler import SchedulerOptions
 from kitty_kv.errors import CacheError, CacheOutOfMemoryError, ConfigError, KittyKvError, QueueFullError
 from kitty_kv.hf.joined_cache import JoinedCache
 from kitty_kv.hf.loading import load_model
-from kitty_kv.hf.miniature import CONTEXT_LENGTH, VOCABULARY, miniature
+from kitty_kv.hf.miniature import CONTEXT_LENGTH, VOCABULARY
 
 CHUNK = 32
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return miniature()
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def new_pool(model, **options) -> KvPool:

@@ -16,7 +16,7 @@ from kitty_kv.engine.generation import Result
 from kitty_kv.engine.kv_pool import KvPool
 from kitty_kv.engine.scheduler import SchedulerOptions
 from kitty_kv.errors import CacheOutOfMemoryError, ConfigError, KittyKvError
-from kitty_kv.hf.miniature import CONTEXT_LENGTH, miniature
+from kitty_kv.hf.miniature import CONTEXT_LENGTH
 
 CHUNK = 32
 TOKENS = 25
@@ -24,22 +24,11 @@ PROMPTS = [[3 + at, *range(7, 7 + 13 * at)] for at in range(4)]
 OWN = [90, *range(50, 70)]
 LONG = [1 + at % 90 for at in range(20 * CHUNK)]
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 class Broken(Exception):
     """What a model's code may raise."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return miniature()
 
 
 @pytest.fixture(scope="module")

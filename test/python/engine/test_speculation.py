@@ -27,18 +27,7 @@ PLAIN = Speculation("none")
 PERIOD = [3, 14, 15, 92, 65, 35, 89, 79]
 CHUNK = 32
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return miniature()
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { afterAll, afterEach, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, afterEach, expect, onTestFinished, test } from "vitest";
 import { runApptainer } from "../../../src/apptainer/apptainer.js";
 import { readInstanceLog } from "../../../src/apptainer/instance-log.js";
 import { findInstanceProcesses } from "../../../src/apptainer/instance-processes.js";
@@ -12,18 +12,10 @@ import { listInstances, removeOrphans } from "../../../src/apptainer/list-instan
 import { overlayStatus } from "../../../src/apptainer/overlay-status.js";
 import { stopInstances } from "../../../src/apptainer/stop-instances.js";
 import { startInstances } from "../../../src/runner/start-instances.js";
-import { temporaryFolder } from "../../scripts/temporary-folder.js";
-import { instancesProblem, ownTestOverlay } from "./test-overlay.js";
+import { instanceHome } from "./test-overlay.js";
 
 const STARTER = join(import.meta.dirname, "../../fixtures/instance-starter.ts");
-const problem = instancesProblem();
-const home = temporaryFolder();
-let place: { image: string; overlay: string };
-
-beforeAll(async () => {
-  vi.stubEnv("KITTY_KV_HOME", home.path);
-  if (problem === undefined) place = await ownTestOverlay(home.path);
-}, 600_000);
+const { problem, home, place } = instanceHome();
 
 afterEach(async () => {
   await stopInstances("all");

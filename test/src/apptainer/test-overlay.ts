@@ -7,6 +7,8 @@ import { manifestPath, readManifest } from "../../../src/apptainer/overlay-manif
 import { ownPlan } from "../../../src/apptainer/provision-plan.js";
 import { provisionOverlay } from "../../../src/apptainer/provision-overlay.js";
 import { sealOverlay } from "../../../src/apptainer/seal-overlay.js";
+import { beforeAll, vi } from "vitest";
+import { temporaryFolder } from "../../scripts/temporary-folder.js";
 import { apptainerProblem, cpuImage, imageFolder, takeTurn } from "./test-image.js";
 
 const ROOT = join(import.meta.dirname, "../../..");
@@ -84,4 +86,19 @@ function downloadWheels(folder: string): string {
   const { status, stderr } = spawnSync(PYTHON, args, { encoding: "utf8" });
   if (status !== 0) throw new Error(`Cannot download wheels for the test overlay: ${stderr.trim()}`);
   return folder;
+}
+
+/**
+ * A state folder of its own for a file of tests, and an overlay in it that is filled in before the first of them.
+ * The caller disposes of `home` when its instances have ended.
+ */
+export function instanceHome() {
+  const problem = instancesProblem();
+  const home = temporaryFolder();
+  const place = { image: "", overlay: "" };
+  beforeAll(async () => {
+    vi.stubEnv("KITTY_KV_HOME", home.path);
+    if (problem === undefined) Object.assign(place, await ownTestOverlay(home.path));
+  }, 600_000);
+  return { problem, home, place };
 }

@@ -1,22 +1,14 @@
 import { spawnSync } from "node:child_process";
 import { chmodSync, cpSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, expect, onTestFinished, test } from "vitest";
 import { findInstanceProcesses } from "../../../src/apptainer/instance-processes.js";
 import { Kitty, listInstances, overlayStatus, type ConfigInput } from "../../../src/index.js";
-import { temporaryFolder } from "../../scripts/temporary-folder.js";
-import { instancesProblem, ownTestOverlay } from "../apptainer/test-overlay.js";
+import { instanceHome } from "../apptainer/test-overlay.js";
 import { packageRoot } from "../../../src/runner/package-root.js";
 
 const PROMPT = "It was a bright cold day, and the old man went down to the";
-const problem = instancesProblem();
-const home = temporaryFolder();
-let place: { image: string; overlay: string };
-
-beforeAll(async () => {
-  vi.stubEnv("KITTY_KV_HOME", home.path);
-  if (problem === undefined) place = await ownTestOverlay(home.path);
-}, 600_000);
+const { problem, home, place } = instanceHome();
 
 afterAll(async () => {
   expect(await listInstances()).toEqual([]);

@@ -4,7 +4,7 @@ import { chmodSync, copyFileSync, mkdirSync, openSync, readdirSync, writeFileSyn
 import { createServer, type AddressInfo } from "node:net";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, expect, onTestFinished, test, vi } from "vitest";
 import { listInstances } from "../../../src/apptainer/list-instances.js";
 import { acquireOverlayLease } from "../../../src/apptainer/overlay-lease.js";
 import { manifestPath } from "../../../src/apptainer/overlay-manifest.js";
@@ -14,17 +14,10 @@ import { ApptainerRunner, type ApptainerRunnerOptions } from "../../../src/runne
 import { packageRoot } from "../../../src/runner/package-root.js";
 import { startInstances } from "../../../src/runner/start-instances.js";
 import { temporaryFolder } from "../../scripts/temporary-folder.js";
-import { instancesProblem, ownTestOverlay } from "../apptainer/test-overlay.js";
+import { instanceHome } from "../apptainer/test-overlay.js";
 import { fixturePath, LIMITS } from "../fixture-worker.js";
 
-const problem = instancesProblem();
-const home = temporaryFolder();
-let place: { image: string; overlay: string };
-
-beforeAll(async () => {
-  vi.stubEnv("KITTY_KV_HOME", home.path);
-  if (problem === undefined) place = await ownTestOverlay(home.path);
-}, 600_000);
+const { problem, home, place } = instanceHome();
 
 afterAll(async () => {
   expect(await listInstances()).toEqual([]);

@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from ...command_line import tell_error
+from ...command_line import exit_code_of, tell_error
 from ...engine.kv_pool import default_chunk_tokens
 from ...errors import ConfigError, KittyKvError
 from .attempts import Clock, measured
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         record = _measure_all(options, shlex.join([*MODULE.split(), *arguments]))
     except (KittyKvError, OSError) as error:
         tell_error(error, is_json=is_json, code="bench_failed")
-        return 2 if isinstance(error, ConfigError) else 1
+        return exit_code_of(error)
     print(json.dumps(record.document() | {"report": record.report()}) if is_json else record.report())
     return 0
 

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from ...command_line import UsageParser, tell_error
+from ...command_line import UsageParser, exit_code_of, tell_error
 from ...config import PRESETS
-from ...errors import ConfigError, KittyKvError
+from ...errors import KittyKvError
 from ...hf.loading import DTYPES
 from .measure import random_prompts
 from .subject import describe, load_subject
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         document = _measure(options, shlex.join([*MODULE.split(), *arguments]))
     except (KittyKvError, OSError) as error:
         tell_error(error, is_json=is_json, code="bench_failed")
-        return 2 if isinstance(error, ConfigError) else 1
+        return exit_code_of(error)
     report = markdown(document)
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
