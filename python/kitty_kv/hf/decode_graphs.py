@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,10 +29,12 @@ class DecodeGraphs:
     Args:
         model: that the batches run on.
         pads_rows: whether batches of nearly as many rows share a graph.
+        compiles: whether the model's layers are compiled.
     """
 
-    def __init__(self, model: Any, *, pads_rows: bool = True) -> None:
+    def __init__(self, model: Any, *, pads_rows: bool = True, compiles: bool = True) -> None:
         self.model = model
+        self._compiles = compiles
         self._device = model.device
         self._pads_rows = pads_rows
         self._graphs: dict[TableShape, _Graph] = {}  # by their last use
@@ -115,7 +117,7 @@ class DecodeGraphs:
 
     def _warm_up(self, graph: _Graph) -> torch.Tensor:
         """Runs the pass as it is, which compiles what must be: what it writes a second time is the same."""
-        return run_compiled(self.model, lambda: self._run_beside(graph), may_repeat=lambda: True)
+        return self._call(lambda: self._run_beside(graph), may_repeat=True)
 
     def _run_beside(self, graph: _Graph) -> torch.Tensor:
         if self._device.type != "cuda":
@@ -128,6 +130,9 @@ class DecodeGraphs:
         here.wait_stream(beside)
         return logits
 
+    def _call(self, run: Callable[[], torch.Tensor], *, may_repeat: bool) -> torch.Tensor:
+        return run_compiled(self.model, run, may_repeat=lambda: may_repeat) if self._compiles else run()
+
     def _record(self, graph: _Graph) -> None:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
@@ -139,7 +144,7 @@ class DecodeGraphs:
                 return graph.cache.decode(self.model)
 
         try:
-            graph.logits = run_compiled(self.model, record, may_repeat=lambda: False)
+            graph.logits = self._call(record, may_repeat=False)
         # A model that waits for the device cannot be recorded: mixtures of experts do in this version of Transformers.
         except RuntimeError as error:
             self._refusal = _first_line(error)

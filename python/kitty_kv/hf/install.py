@@ -13,7 +13,7 @@ from ..config import KittyConfig
 from .attention import kitty_attention, kitty_mask
 from .cache import ATTENTION_NAME
 from .generation import refusing_known_prompts, telling_the_cache, with_kitty_cache, with_real_positions
-from .recorded_steps import recorded_call, recording_where_asked
+from .recorded_steps import recorded_call, recording_where_possible
 
 _undo: list[Callable[[], None]] = []
 
@@ -37,7 +37,7 @@ def install() -> None:
     _wrap(GenerationMixin, "_prepare_cache_for_generation", with_kitty_cache)
     _wrap(GenerationMixin, "_get_initial_cache_position", refusing_known_prompts)
     _wrap(GenerationMixin, "_prefill_chunking", with_real_positions)
-    _wrap(GenerationMixin, "_valid_auto_compile_criteria", recording_where_asked)
+    _wrap(GenerationMixin, "_valid_auto_compile_criteria", recording_where_possible)
     _wrap(PreTrainedModel, "get_compiled_call", recorded_call)
     _wrap(masking_utils, "_preprocess_mask_arguments", telling_the_cache)
 

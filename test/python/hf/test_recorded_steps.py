@@ -1,7 +1,7 @@
-"""``generate(compile_config=...)`` over a Kitty cache: the same text, by passes that a CUDA graph can hold.
+"""``generate()`` over a Kitty cache by passes that a CUDA graph can hold: the same text.
 
-Without a GPU the passes run without graphs (Transformers' own ``_compile_all_devices`` asks for them on a CPU); on one, the
-tests marked gpu record them.
+On a GPU it does so by itself, and the tests marked gpu look at that. Elsewhere Transformers' own ``_compile_all_devices`` asks
+for the same passes, without graphs.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 from transformers import CompileConfig
 
 from kitty_kv.errors import CacheError
-from kitty_kv.hf import recorded_steps
 from kitty_kv.hf.cache import KittyCache
 from kitty_kv.hf.decode_graphs import DecodeGraphs
 from kitty_kv.hf.install import install
+from kitty_kv.hf.recorded_steps import RecordedSteps, reason_against
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "table"))
 from families import make_family
@@ -145,8 +145,7 @@ def test_a_model_that_breaks_off_leaves_a_cache_that_says_so() -> None:
     handle = model.model.layers[1].mlp.register_forward_hook(lambda *_: (_ for _ in ()).throw(ValueError("broken")))
     inputs = torch.cat([text, prompts(1, 1)], 1)
     with pytest.raises(ValueError, match="broken"):
-        recorded_steps.recorded_step(
-            model,
+        RecordedSteps(model, compiles=True)(
             past_key_values=cache,
             input_ids=inputs[:, -1:],
             position_ids=torch.tensor([[cache.get_seq_length()]]),
@@ -164,19 +163,72 @@ def test_the_models_context_ends_recorded_steps_too() -> None:
         generate(model, cache, prompts(1), compile_config=ANYWHERE)
 
 
+def test_a_hook_that_a_graph_would_leave_out_speaks_against_it(counted: list[int]) -> None:
+    model = make_family("qwen3", dtype=torch.float32)
+    calls = []
+    handle = model.model.layers[1].mlp.register_forward_hook(lambda *_: calls.append(1))
+    cache = KittyCache.for_model(model, preset="kitty-pro", impl="reference")
+    assert "model.layers.1.mlp has a forward hook" in reason_against(model, cache, is_anywhere=True)
+    generate(model, cache, prompts(1), compile_config=ANYWHERE)
+    assert not counted
+    assert len(calls) == NEW_TOKENS
+    handle.remove()
+    assert reason_against(model, cache, is_anywhere=True) is None
+    assert "not on a CUDA GPU" in reason_against(model, cache, is_anywhere=False)
+
+
+def test_a_module_whose_forward_was_replaced_speaks_against_it() -> None:
+    model = make_family("qwen3", dtype=torch.float32)
+    norm = model.model.norm
+    norm.forward = type(norm).forward.__get__(norm)
+    cache = KittyCache.for_model(model, preset="kitty-pro", impl="reference")
+    assert "model.norm has another forward" in reason_against(model, cache, is_anywhere=True)
+
+
+def test_a_step_with_arguments_that_no_graph_knows_goes_the_ordinary_way(counted: list[int]) -> None:
+    model = make_family("qwen3", dtype=torch.float32)
+    caches = [KittyCache.for_model(model, preset="kitty-pro", impl="reference") for _ in range(2)]
+    more = {"return_dict_in_generate": True, "output_hidden_states": True}
+    plain, asked = (
+        generate(model, cache, prompts(1), **more, **options)
+        for cache, options in zip(caches, ({}, {"compile_config": ANYWHERE}), strict=True)
+    )
+    assert not counted
+    assert len(asked.hidden_states) == NEW_TOKENS
+    assert torch.equal(plain.hidden_states[-1][-1], asked.hidden_states[-1][-1])
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("preset", ["fp16", "kitty-pro"])
-def test_on_a_gpu_graphs_give_nearly_the_same_logits(preset: str) -> None:
+@pytest.mark.parametrize("more", [{}, {"compile_config": CompileConfig()}], ids=["graphs", "graphs-compiled-layers"])
+def test_on_a_gpu_graphs_give_nearly_the_same_logits(counted: list[int], preset: str, more: dict) -> None:
     model = make_family("qwen3", dtype=torch.bfloat16).cuda()
     options = {"return_dict_in_generate": True, "output_logits": True, "max_new_tokens": NEW_TOKENS, "do_sample": False}
     inputs = prompts(3).cuda()
     found = [
-        model.generate(inputs, past_key_values=KittyCache.for_model(model, preset=preset), **options, **more)
-        for more in ({}, {"compile_config": CompileConfig()})
+        model.generate(inputs, past_key_values=KittyCache.for_model(model, preset=preset), **options, **how)
+        for how in ({"disable_compile": True}, more)
     ]
+    assert counted == [1] * (NEW_TOKENS - 1)
     first, second = (torch.stack(one.logits, 1).float() for one in found)
     # Until a near tie sends the texts different ways.
     same = (found[0].sequences == found[1].sequences)[:, 150:].long().cumprod(1).bool()
     assert same[:, 0].all()
     assert (first - second)[same].abs().max() < 0.05 * first.abs().max()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_on_a_gpu_weights_changed_between_calls_count() -> None:
+    model = make_family("qwen3", dtype=torch.bfloat16).cuda()
+    cache = KittyCache.for_model(model, preset="kitty-pro")
+    text = generate(model, cache, prompts(2).cuda())
+    fork = copy.copy(cache)
+    model.lm_head.weight.data = model.lm_head.weight.data.roll(1, 0)
+    again = [
+        generate(model, one, torch.cat([text, prompts(2, 5).cuda()], 1), disable_compile=is_ordinary)
+        for one, is_ordinary in ((cache, False), (fork, True))
+    ]
+    # The first token comes from the prompt, the second from a step.
+    assert torch.equal(again[0][:, : text.shape[1] + 7], again[1][:, : text.shape[1] + 7])

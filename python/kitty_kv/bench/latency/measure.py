@@ -96,12 +96,9 @@ def from_repeated_rows(
         known = prompt[:, :-1].to(model.device)
         cache = _filled(model, peer, known, batch, prompt_tokens + new_tokens, max_bytes)
         prompts = torch.cat([prompt[:, :-1].expand(batch, -1), last], dim=1).to(model.device)
-        arguments = {
-            "past_key_values": cache,
-            "disable_compile": not (peer.is_compiled and is_compiled),
-            **peer.compiling,
-        }
-        timed = _timed(timed_generation(model, prompts, new_tokens, **arguments))
+        timed = _timed(
+            timed_generation(model, prompts, new_tokens, past_key_values=cache, **peer.compiling(is_compiled))
+        )
     return dataclasses.replace(timed, first_token_s=None)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from ...config import PRESETS, KittyConfig
 from ...hf.cache import KittyCache
-from ...hf.recorded_steps import asking_for_recorded_steps
+from ...hf.recorded_steps import asking_for_compiled_layers
 
 Kind = Literal["dynamic", "static", "quantized", "kitty", "engine"]
 
@@ -58,19 +58,21 @@ class Peer:
     def arguments(self, model: Any, max_bytes: int | None = None) -> dict[str, Any]:
         """Of ``generate()``, where it makes the cache; ours keeps to ``max_bytes``."""
         if self.kind == "static":
-            # generate() compiles its decode step where the cache is static and the device is a GPU, unless told not to.
-            return {"cache_implementation": "static", "disable_compile": not self.is_compiled}
+            return {"cache_implementation": "static", **self.compiling()}
         if self.kind == "quantized":
             return {"cache_implementation": "quantized", "cache_config": self.cache_config(model)}
         if self.kind == "kitty":
             cache = KittyCache.for_model(model, config=self.config, max_bytes=max_bytes)
-            return {"past_key_values": cache, **self.compiling}
+            return {"past_key_values": cache, **self.compiling()}
         return {}
 
-    @property
-    def compiling(self) -> dict[str, Any]:
-        """Of ``generate()``, what has it compile the steps of our cache."""
-        return {"compile_config": asking_for_recorded_steps()} if self.kind == "kitty" and self.is_compiled else {}
+    def compiling(self, is_wanted: bool = True) -> dict[str, Any]:
+        """Of ``generate()``, what has a peer that compiles do so, if it is wanted, and no other."""
+        is_compiled = self.is_compiled and is_wanted
+        if self.kind == "kitty":
+            return {"compile_config": asking_for_compiled_layers()} if is_compiled else {}
+        # generate() compiles its decode step where the cache is static and the device is a GPU, unless told not to.
+        return {"disable_compile": not is_compiled}
 
 
 def peers(preset: str) -> list[Peer]:
