@@ -72,6 +72,8 @@ const modelSchema = z.object({
   device: z.string(),
 });
 
+const openedSchema = z.object({ session: id, model: modelSchema, cache: cacheConfigSchema });
+
 /** Every method a worker answers: what goes in, what comes back. */
 export const METHODS = {
   ping: {
@@ -89,7 +91,7 @@ export const METHODS = {
       /** The file of a session to go on from; its cache's configuration counts then. */
       saved: z.string().nullable().default(null),
     }),
-    result: z.object({ session: id, model: modelSchema, cache: cacheConfigSchema }),
+    result: openedSchema,
   },
   generate: {
     params: z.strictObject({
@@ -106,6 +108,8 @@ export const METHODS = {
   cancel: { params: z.strictObject({ stream: id }), result: z.object({ cancelled: z.boolean() }) },
   memory: { params: z.strictObject({ session: id }), result: kvCacheSchema },
   saveSession: { params: z.strictObject({ session: id, path: z.string() }), result: empty },
+  /** Another session with the same history; the cache's memory is shared until they part. */
+  forkSession: { params: z.strictObject({ session: id, fork: id }), result: openedSchema },
   closeSession: { params: z.strictObject({ session: id }), result: empty },
   /** Each token's text by itself. */
   tokenTexts: {

@@ -42,6 +42,10 @@ export class WorkerClient {
     });
   }
 
+  forkSession(session: string, fork: string, options?: CallOptions): Promise<Result<"forkSession">> {
+    return this.#invoke("forkSession", { session, fork }, options);
+  }
+
   async closeSession(session: string, options?: CallOptions): Promise<void> {
     await this.#invoke("closeSession", { session }, options);
   }

@@ -48,7 +48,7 @@ async function up(config: Config, isOnce: boolean, output: Output): Promise<bool
   }
   await using server = await serve(kitty, { version: packageVersion(), onDefect: output.defect });
   // Takes up the jobs that an earlier orchestrator of this folder left, or refuses beside one that runs.
-  const { lastSeq } = kitty.jobs.events;
+  const lastSeq = await kitty.jobs.events.latest();
   output.note(`Listening on ${server.url}, at event ${String(lastSeq)}; loading the model …`);
   const session = await server.model.load(signal);
   if (output.isJson) await output.json({ url: server.url, token: server.token });

@@ -1,22 +1,35 @@
 import type { KittyEvent, NewEvent } from "./event.js";
 
-/** The durable log of everything that happened; whoever was away reads on from the last number seen. */
-export interface EventLog {
-  /** Writes an event to disk, then tells subscribers. */
-  append(event: NewEvent): KittyEvent;
+/** Everything that happened, to be followed from this process or from another; whoever was away reads on. */
+export interface EventFeed {
+  /** The number of the latest event; 0 when there was none yet. */
+  latest(): Promise<number>;
 
   /**
    * Events after `since`, oldest first, at most `limit`. When events after `since` were removed by retention, the first
    * one is of type `snapshot`: its `seq` is the last removed one, its `data.jobs` counts the jobs by state.
    */
-  read(since: number, limit?: number): KittyEvent[];
-
-  /** The number of the latest event; 0 when there was none yet. */
-  readonly lastSeq: number;
+  page(since: number, limit?: number): Promise<KittyEvent[]>;
 
   /**
-   * Calls `listener` with every event after `since` in order, first those in the log and then those to come.
+   * Calls `listener` with every event after `since` in order, each once, first those in the log and then those to come.
+   * @param onError hears, once, why none will follow any more, such as a server that is gone for good
    * @returns what ends it; no call comes after that
    */
-  subscribe(since: number, listener: (event: KittyEvent) => void): () => void;
+  subscribe(since: number, listener: (event: KittyEvent) => void, onError?: (error: unknown) => void): () => void;
+}
+
+/** The durable log itself, of the orchestrator that writes it. */
+export interface EventLog extends EventFeed {
+  /** Writes an event to disk, then tells subscribers. */
+  append(event: NewEvent): KittyEvent;
+
+  /** The same for many, in one write: all of them or none. */
+  appendAll(events: readonly NewEvent[]): KittyEvent[];
+
+  /** `page`, at once. */
+  read(since: number, limit?: number): KittyEvent[];
+
+  /** `latest`, at once. */
+  readonly lastSeq: number;
 }

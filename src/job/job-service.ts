@@ -1,4 +1,4 @@
-import type { EventLog } from "./event-log.js";
+import type { EventFeed } from "./event-log.js";
 import type { JobSpecInput } from "./job-spec.js";
 import type { JobState } from "./job-state.js";
 import type { Job, JobSummary } from "./job.js";
@@ -36,7 +36,7 @@ export interface JobLogPage {
 
 /** Durable jobs. Where a job does not exist, each method rejects with NotFoundError `job_not_found`. */
 export interface JobService {
-  readonly events: EventLog;
+  readonly events: EventFeed;
 
   /**
    * Stores a job; it is on disk when this resolves.

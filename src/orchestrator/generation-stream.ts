@@ -53,6 +53,7 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
   readonly #id: string;
   readonly #client: SessionClient;
   readonly #result = deferred<GenerationResult>();
+  readonly #onEnd: (outcome: GenerationResult | KittyError) => void;
   readonly #chunks: GenerationChunk[] = [];
   #wakeReader: (() => void) | undefined;
   #readTokens = 0;
@@ -63,9 +64,11 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
   #hasTokens = false;
   #error: KittyError | undefined;
 
-  constructor(id: string, client: SessionClient) {
+  /** @param onEnd hears of its one end before anybody else */
+  constructor(id: string, client: SessionClient, onEnd: (outcome: GenerationResult | KittyError) => void) {
     this.#id = id;
     this.#client = client;
+    this.#onEnd = onEnd;
     // Whoever only iterates gets the error there.
     this.#result.promise.catch(() => undefined);
   }
@@ -141,12 +144,15 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
     const { draftedTokens, acceptedTokens, ...rest } = others;
     const counts = { reusedTokens, preemptions, draftedTokens, acceptedTokens };
     const metrics = { queueTimeMs, interTokenLatencyMs, ...counts, kvBytes };
+    const result = { ...rest, usage: { promptTokens, completionTokens }, metrics };
+    if (!this.#isEnded) this.#onEnd(result);
     this.#isEnded = true;
-    this.#result.resolve({ ...rest, usage: { promptTokens, completionTokens }, metrics });
+    this.#result.resolve(result);
     this.#wakeReader?.();
   };
 
   onError = (error: KittyError): void => {
+    if (!this.#isEnded) this.#onEnd(error);
     this.#isEnded = true;
     this.#error = error;
     this.#result.reject(error);

@@ -10,6 +10,8 @@ import { LocalJobService } from "./jobs/local-job-service.js";
 import { HttpClient, type ConnectOptions } from "./remote/http-client.js";
 import { readSystem } from "./remote/read-system.js";
 import { RemoteSessions } from "./remote/remote-sessions.js";
+import { reportError } from "./report-error.js";
+import { SessionEvents } from "./session-events.js";
 import { Sessions, type SessionService } from "./sessions.js";
 import { WorkerPool } from "./worker-pool.js";
 
@@ -28,6 +30,8 @@ interface Parts {
   config: Config;
   sessions: SessionService;
   jobs: Jobs;
+  /** Writes what the event log still lacks. */
+  flush: () => void;
   /** Ends what is left once the sessions are closed. */
   stop: () => Promise<void>;
 }
@@ -39,13 +43,15 @@ export class Kitty implements AsyncDisposable {
   readonly jobs: Jobs;
   /** Of the orchestrator, complete with defaults. */
   readonly config: Config;
+  readonly #flush: () => void;
   readonly #stop: () => Promise<void>;
   #closing: Promise<void> | undefined;
 
-  private constructor({ config, sessions, jobs, stop }: Parts) {
+  private constructor({ config, sessions, jobs, flush, stop }: Parts) {
     this.config = config;
     this.sessions = sessions;
     this.jobs = jobs;
+    this.#flush = flush;
     this.#stop = stop;
   }
 
@@ -61,7 +67,8 @@ export class Kitty implements AsyncDisposable {
       client.close();
       return Promise.resolve();
     };
-    return new Kitty({ config, sessions: new RemoteSessions(client), jobs: new Jobs(refuseRemoteJobs), stop });
+    const jobs = new Jobs(refuseRemoteJobs);
+    return new Kitty({ config, sessions: new RemoteSessions(client), jobs, flush: () => undefined, stop });
   }
 
   /**
@@ -81,9 +88,13 @@ export class Kitty implements AsyncDisposable {
       await runner.stop();
       throw error;
     }
-    const sessions = new Sessions(pool, config);
-    const jobs = new Jobs(() => new LocalJobService({ config, sessions }));
-    return new Kitty({ config, sessions, jobs, stop: () => runner.stop() });
+    const events = new SessionEvents(() => jobs.openLog, reportError);
+    const sessions = new Sessions(pool, config, events);
+    const jobs: Jobs = new Jobs(() => new LocalJobService({ config, sessions }));
+    const flush = (): void => {
+      events.flush();
+    };
+    return new Kitty({ config, sessions, jobs, flush, stop: () => runner.stop() });
   }
 
   /** Closes the sessions and stops the workers; resolves when no process is left. */
@@ -98,6 +109,7 @@ export class Kitty implements AsyncDisposable {
 
   async #close(): Promise<void> {
     try {
+      this.#flush();
       // Jobs go back into the queue before the workers go that they run in.
       await this.jobs.close();
       await this.sessions.close();

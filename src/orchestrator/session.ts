@@ -1,9 +1,9 @@
 import { resolve } from "node:path";
 import type { CacheDescription, ChatMessage, KvCacheMemory, ModelDescription } from "../bridge/messages.js";
-import { WorkerExitedError } from "../errors.js";
+import { WorkerExitedError, type KittyError } from "../errors.js";
 import { checkGenerateInput, checkGenerateOptions, type GenerateOptions } from "./generate-input.js";
 import type { SessionClient } from "./session-client.js";
-import { CREDIT_WINDOW_TOKENS, GenerationStream } from "./generation-stream.js";
+import { CREDIT_WINDOW_TOKENS, GenerationStream, type GenerationResult } from "./generation-stream.js";
 
 // A long conversation's cache has gigabytes, and a cluster's disk is slow at times.
 const SAVE_TIMEOUT_MS = 600_000;
@@ -15,23 +15,32 @@ export interface SessionInfo {
   cache: CacheDescription;
 }
 
+/** Whoever opened a session. */
+export interface SessionOwner {
+  /** Opens another one with the same history beside it. */
+  fork: (session: Session, options: { signal?: AbortSignal | undefined }) => Promise<Session>;
+  /** @returns what hears of the generation's end before anybody else */
+  onGeneration: (session: Session, generation: string) => (outcome: GenerationResult | KittyError) => void;
+  onClose: (session: Session) => void;
+}
+
 /** One conversation with one model: its tokens and their KV cache stay in the worker between generations. */
 export class Session implements AsyncDisposable {
   readonly id: string;
   readonly model: ModelDescription;
   readonly cache: CacheDescription;
   readonly #client: SessionClient;
-  readonly #onClose: () => void;
+  readonly #owner: SessionOwner;
   #previous: GenerationStream | undefined;
   #streamCount = 0;
   #closing: Promise<void> | undefined;
 
-  constructor(info: SessionInfo, client: SessionClient, onClose: () => void) {
+  constructor(info: SessionInfo, client: SessionClient, owner: SessionOwner) {
     this.id = info.id;
     this.model = info.model;
     this.cache = info.cache;
     this.#client = client;
-    this.#onClose = onClose;
+    this.#owner = owner;
   }
 
   /**
@@ -44,7 +53,7 @@ export class Session implements AsyncDisposable {
     const checkedOptions = checkGenerateOptions(sampling);
     const checkedInput = checkGenerateInput(input);
     const id = `${this.id}-${String(++this.#streamCount)}`;
-    const stream = new GenerationStream(id, this.#client);
+    const stream = new GenerationStream(id, this.#client, this.#owner.onGeneration(this, id));
     const params = {
       session: this.id,
       stream: id,
@@ -76,6 +85,15 @@ export class Session implements AsyncDisposable {
     await this.#client.saveSession(this.id, resolve(path), { timeoutMs: SAVE_TIMEOUT_MS, ...options });
   }
 
+  /**
+   * Another session that goes on from here on its own; the caches share their memory until they part.
+   * @throws KittyError `session_busy` while a generation runs, NotFoundError when this session is closed
+   * @example await using copy = await session.fork();
+   */
+  async fork(options: { signal?: AbortSignal } = {}): Promise<Session> {
+    return await this.#owner.fork(this, options);
+  }
+
   /** Cancels what runs and frees the cache; does nothing when the worker is gone or it was closed before. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -87,7 +105,7 @@ export class Session implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    this.#onClose();
+    this.#owner.onClose(this);
     try {
       await this.#client.closeSession(this.id);
     } catch (error) {

@@ -5,7 +5,8 @@ import type { WorkerClient } from "../bridge/worker-client.js";
 import { cacheSchema, type CacheInput, type Config } from "../config/schema.js";
 import { validate } from "../config/validate.js";
 import { ConfigError, KittyError, NotFoundError } from "../errors.js";
-import { Session } from "./session.js";
+import { Session, type SessionInfo, type SessionOwner } from "./session.js";
+import type { SessionEvents } from "./session-events.js";
 import type { WorkerPlace, WorkerPool } from "./worker-pool.js";
 
 export interface OpenSessionOptions {
@@ -35,13 +36,16 @@ export interface SessionService {
 export class Sessions implements SessionService {
   readonly #pool: WorkerPool;
   readonly #config: Config;
-  readonly #open = new Set<Session>();
+  readonly #events: SessionEvents;
+  /** With the places in workers that they have. */
+  readonly #open = new Map<Session, WorkerPlace>();
   #count = 0;
   #isClosed = false;
 
-  constructor(pool: WorkerPool, config: Config) {
+  constructor(pool: WorkerPool, config: Config, events: SessionEvents) {
     this.#pool = pool;
     this.#config = config;
+    this.#events = events;
   }
 
   async open(options: OpenSessionOptions = {}): Promise<Session> {
@@ -61,30 +65,73 @@ export class Sessions implements SessionService {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    await Promise.all([...this.#open].map((session) => session.close()));
+    await Promise.all([...this.#open.keys()].map((session) => session.close()));
   }
 
   async #openIn(
-    { client, leave }: WorkerPlace,
+    place: WorkerPlace,
     cache: Record<string, string | number>,
     { model: wanted = this.#config.model, saved: file, signal }: OpenSessionOptions,
   ): Promise<Session> {
+    const { client } = place;
     const { device, dtype, kvMemoryMiB, stepTimeoutMs } = this.#config.worker;
-    const name = `s${String(++this.#count)}`;
+    const name = this.#newName();
     const saved = file === undefined ? null : resolve(file);
     const params = { session: name, model: absoluteFolder(wanted), cache, dtype, device, kvMemoryMiB, saved };
     const opening = client.openSession(params, { timeoutMs: stepTimeoutMs });
-    const opened = await abortable(opening, signal, "open a session").catch((error: unknown) => {
+    const { session: id, ...opened } = await abortable(opening, signal, "open a session").catch((error: unknown) => {
       closeLater(opening, client, name);
       throw error;
     });
-    const { session: id, model, cache: resolved } = opened;
-    const session: Session = new Session({ id, model, cache: resolved }, client, () => {
-      this.#open.delete(session);
-      leave();
+    return this.#add({ id, ...opened }, place, null);
+  }
+
+  #add(info: SessionInfo, place: WorkerPlace, forkOf: string | null): Session {
+    const session = new Session(info, place.client, this.#owner);
+    this.#open.set(session, place);
+    this.#events.opened(session, forkOf);
+    void place.client.bridge.exited.then((error) => {
+      if (this.#open.has(session)) this.#events.lost(session, error);
     });
-    this.#open.add(session);
     return session;
+  }
+
+  readonly #owner: SessionOwner = {
+    fork: (session, { signal }) => this.#fork(session, signal),
+    onGeneration: (session, generation) => this.#events.generation(session, generation),
+    onClose: (session) => {
+      this.#events.closed(session);
+      this.#open.get(session)?.leave();
+      this.#open.delete(session);
+    },
+  };
+
+  /** A fork shares memory with its source, so it is in the same worker. */
+  async #fork(source: Session, signal: AbortSignal | undefined): Promise<Session> {
+    throwIfAborted(signal, "fork a session");
+    const place = this.#open.get(source)?.another();
+    if (place === undefined) {
+      throw new NotFoundError(`Cannot fork session ${source.id}: it is closed, open a new one`, {
+        code: "session_not_found",
+        details: { session: source.id },
+      });
+    }
+    try {
+      const name = this.#newName();
+      const forking = place.client.forkSession(source.id, name);
+      const { session: id, ...forked } = await abortable(forking, signal, "fork a session").catch((error: unknown) => {
+        closeLater(forking, place.client, name);
+        throw error;
+      });
+      return this.#add({ id, ...forked }, place, source.id);
+    } catch (error) {
+      place.leave();
+      throw error;
+    }
+  }
+
+  #newName(): string {
+    return `s${String(++this.#count)}`;
   }
 
   #resolveCache(input: CacheInput | undefined): Record<string, string | number> {

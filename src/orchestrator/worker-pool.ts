@@ -11,6 +11,8 @@ export interface WorkerPlace {
   client: WorkerClient;
   /** Gives the place back; does nothing the second time. */
   leave: () => void;
+  /** A further place in the same worker, for what must be where this session is. */
+  another: () => WorkerPlace;
 }
 
 interface Member {
@@ -45,17 +47,26 @@ export class WorkerPool {
   async join(signal: AbortSignal | undefined): Promise<WorkerPlace> {
     while (this.#members.size < this.#limits.min) this.#add();
     const member = this.#choose();
-    member.sessions += 1;
-    clearTimeout(member.idleTimer);
-    const leave = once(() => {
-      this.#leave(member);
-    });
+    const leave = this.#enter(member);
     try {
-      return { client: await abortable(member.client, signal, "start a worker"), leave };
+      return this.#placeIn(member, await abortable(member.client, signal, "start a worker"), leave);
     } catch (error) {
       leave();
       throw error;
     }
+  }
+
+  /** @returns what gives the place back */
+  #enter(member: Member): () => void {
+    member.sessions += 1;
+    clearTimeout(member.idleTimer);
+    return once(() => {
+      this.#leave(member);
+    });
+  }
+
+  #placeIn(member: Member, client: WorkerClient, leave: () => void): WorkerPlace {
+    return { client, leave, another: () => this.#placeIn(member, client, this.#enter(member)) };
   }
 
   #choose(): Member {

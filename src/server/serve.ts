@@ -54,7 +54,7 @@ export async function serve(kitty: Kitty, { version, onDefect = () => undefined 
     onDefect,
   });
   const server = createServer(app);
-  const events = new EventHub(server, { events: () => services.jobs.events, access, rateLimit, onDefect });
+  const events = new EventHub(server, { events: () => services.events, access, rateLimit, onDefect });
   const bound = await listen(server, host, port);
   const close = async (): Promise<void> => {
     events.close();
@@ -77,6 +77,9 @@ function createServices(kitty: Kitty, version: string): Services {
     // Opened on first use, as not every folder may hold a job store.
     get jobs() {
       return kitty.jobs.service;
+    },
+    get events() {
+      return kitty.jobs.log;
     },
     sessions: new ServedSessions(kitty, sessionIdleTimeoutMs),
     generations: new Generations(maxGenerations, metrics),

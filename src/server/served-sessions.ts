@@ -33,7 +33,18 @@ export class ServedSessions {
 
   /** @throws what `kitty.sessions.open` throws */
   async open(options: OpenSessionOptions): Promise<ServedSession> {
-    const session = await this.#kitty.sessions.open(options);
+    return this.#add(await this.#kitty.sessions.open(options));
+  }
+
+  /**
+   * Opens a session that goes on from another one on its own.
+   * @throws NotFoundError `session_not_found`, KittyError `session_busy`
+   */
+  async fork(id: string, signal: AbortSignal): Promise<ServedSession> {
+    return await this.use(id, async ({ session }) => this.#add(await session.fork({ signal })));
+  }
+
+  #add(session: Session): ServedSession {
     const idleTimer = setTimeout(() => {
       this.#expire(session.id);
     }, this.#idleTimeoutMs);

@@ -1,3 +1,4 @@
+import type { EventLog } from "../job/event-log.js";
 import type { JobService } from "../job/job-service.js";
 import type { Kitty } from "../orchestrator/kitty.js";
 import type { Endpoint } from "./endpoint.js";
@@ -15,6 +16,8 @@ export interface Services {
   startedAt: Date;
   model: ServedModel;
   readonly jobs: JobService;
+  /** What happens here, in its order. */
+  readonly events: EventLog;
   sessions: ServedSessions;
   generations: Generations;
   metrics: ServerMetrics;

@@ -32,12 +32,9 @@ const openSession = endpoint({
   body: openSessionBodySchema,
   status: 201,
   answers: [{ description: "The session", schema: servedSessionSchema }],
-  handle: async ({ services, body, signal }) => {
-    const served = await services.sessions.open({ ...body, signal });
-    if (!signal.aborted) return describe(served);
-    // Nobody knows its id.
-    await services.sessions.close(served.session.id);
-    return undefined;
+  handle: async (context) => {
+    const { services, body, signal } = context;
+    return await keptUnlessGone(context, await services.sessions.open({ ...body, signal }));
   },
 });
 
@@ -60,6 +57,21 @@ const closeSession = endpoint({
   handle: async (context) => {
     await context.services.sessions.close(idOf(context));
     return undefined;
+  },
+});
+
+const forkSession = endpoint({
+  method: "post",
+  path: "/api/sessions/{id}/fork",
+  tag: "sessions",
+  summary: "Fork a session",
+  description:
+    "Another session with the same history, which goes on on its own; the caches share their memory until they part. A session that generates cannot be forked.",
+  status: 201,
+  answers: [{ description: "The new session", schema: servedSessionSchema }],
+  handle: async (context) => {
+    const { services, signal } = context;
+    return await keptUnlessGone(context, await services.sessions.fork(idOf(context), signal));
   },
 });
 
@@ -109,8 +121,15 @@ const cancelGeneration = endpoint({
 });
 
 export const SESSION_ENDPOINTS: readonly Endpoint[] = [
-  ...[listSessions, openSession, getSession, closeSession, readMemory, nameTokens, cancelGeneration],
+  ...[listSessions, openSession, getSession, closeSession, forkSession, readMemory, nameTokens, cancelGeneration],
 ];
+
+/** A client that is gone knows no id, and nobody would ever close the session. */
+async function keptUnlessGone({ services, signal }: Context, served: ServedSession) {
+  if (!signal.aborted) return describe(served);
+  await services.sessions.close(served.session.id);
+  return undefined;
+}
 
 export function describe({ session, openedAt, streams }: ServedSession) {
   const { id, model, cache } = session;

@@ -93,6 +93,20 @@ class KvPool:
             self._sequences.add(sequence)
         return sequence
 
+    def fork(self, sequence: Sequence) -> Sequence:
+        """Another sequence with the same history, whose cache shares memory with this one's until either grows.
+
+        Raises:
+            CacheError: a forward pass of it failed half-way.
+        """
+        fork = Sequence(self.model, sequence.cache.fork(), sequence.context_length, self, sequence.chunk_tokens)
+        fork.tokens = list(sequence.tokens)
+        history = sequence.passes()
+        fork.restore_passes(history["passes"], history["nextPass"])
+        with self._lock:
+            self._sequences.add(fork)
+        return fork
+
     def close(self, sequence: Sequence) -> None:
         """Gives back what it holds; it is not to be used again."""
         sequence.close_draft()

@@ -29,6 +29,7 @@ _PARAMS: dict[str, Mapping[str, p.Field]] = {
     "cancel": p.STREAM,
     "memory": p.SESSION,
     "saveSession": p.SAVE_SESSION,
+    "forkSession": p.FORK_SESSION,
     "closeSession": p.SESSION,
     "tokenTexts": p.TOKEN_TEXTS,
     "shutdown": p.NOTHING,

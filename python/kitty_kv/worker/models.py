@@ -110,6 +110,11 @@ class ModelStore:
                 model = self._load(key, path)
         return key, model
 
+    def share(self, key: Key) -> None:
+        """Says that one session more uses a model that is in use; give the key back with ``release``."""
+        with self._lock:
+            self._users[key] += 1
+
     def release(self, key: Key) -> None:
         """Says that a session does not use the model any more."""
         with self._lock:

@@ -219,6 +219,7 @@ TOKEN_TEXTS = {
     "session": identifier(),
     "tokens": Field(lambda x: _list_of(x, lambda y: _is_int(y, 0), 0, 1_000_000), "a list of token ids"),
 }
+FORK_SESSION = {"session": identifier(), "fork": identifier()}
 SAVE_SESSION = {"session": identifier(), "path": file_path()}
 CREDIT = {"stream": identifier(), "tokens": count(1)}
 BENCH_ECHO = {"payload": Field(lambda x: isinstance(x, str), "a string")}

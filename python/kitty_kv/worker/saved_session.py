@@ -10,7 +10,7 @@ import torch
 from ..config import KittyConfig
 from ..engine.kv_pool import KvPool
 from ..engine.sequence import Sequence
-from ..errors import CacheFileError, KittyKvError
+from ..errors import CacheFileError
 from ..hf.cache_file import read_cache_file
 from ..hf.saving import check_model, fill_cache, fitting, take_cache
 from .prompts import Message
@@ -28,13 +28,8 @@ def take_session(session: Session) -> Contents:
     Raises:
         KittyKvError: ``session_busy``: a generation runs on it.
     """
+    session.check_idle("save")
     sequence = session.sequence
-    if sequence.is_busy or session.stream is not None:
-        raise KittyKvError(
-            f'Cannot save session "{session.name}": stream "{session.stream}" runs there; wait for its end or cancel it.',
-            code="session_busy",
-            details={"stream": session.stream},
-        )
     document, tensors = take_cache(sequence.cache)
     history = {"tokens": list(sequence.tokens), "messages": list(session.messages), **sequence.passes()}
     return {**document, "session": history}, tensors

@@ -19,7 +19,7 @@ from .models import ModelStore
 from .outbox import Outbox
 from .prompts import Prompt
 from .saved_session import Contents, take_session
-from .sessions import Reservation, SessionTable
+from .sessions import Reservation, Session, SessionTable
 from .streams import StreamTable
 from .wire_config import config_from_wire, config_to_wire, memory_to_wire
 
@@ -41,6 +41,7 @@ class Service:
             "cancel": self._cancel,
             "memory": self._memory,
             "saveSession": self._save_session,
+            "forkSession": self._fork_session,
             "closeSession": self._close_session,
             "tokenTexts": self._token_texts,
             "bench.generate": self._bench_generate,
@@ -80,16 +81,17 @@ class Service:
 
     def _opened(self, reservation: Reservation, config: KittyConfig, params: Params) -> Params:
         limit = params["kvMemoryMiB"]
-        session = self._sessions.open(
-            reservation,
-            config,
-            params["model"],
-            params["dtype"],
-            params["device"],
-            None if limit is None else limit * 2**20,
-            params["saved"],
+        return _describe(
+            self._sessions.open(
+                reservation,
+                config,
+                params["model"],
+                params["dtype"],
+                params["device"],
+                None if limit is None else limit * 2**20,
+                params["saved"],
+            )
         )
-        return {"session": session.name, "model": session.model.describe(), "cache": config_to_wire(session.config)}
 
     def _generate(self, params: Params) -> Params:
         options = params["options"]
@@ -150,6 +152,14 @@ class Service:
 
         return Later(start)
 
+    def _fork_session(self, params: Params) -> Later:
+        reservation = self._sessions.reserve(params["fork"])
+
+        def work() -> Params:
+            return _describe(self._sessions.fork(params["session"], reservation))
+
+        return Later(lambda settle: self._engine.between_steps(lambda: settle(work)))
+
     def _close_session(self, params: Params) -> Params:
         self._sessions.close(params["session"])
         return {}
@@ -164,6 +174,10 @@ class Service:
             return {}
 
         return _in_thread(f"kitty-bench-{params['stream']}", work)
+
+
+def _describe(session: Session) -> Params:
+    return {"session": session.name, "model": session.model.describe(), "cache": config_to_wire(session.config)}
 
 
 def _write(path: str, contents: Contents) -> Params:

@@ -34,6 +34,16 @@ class Session:
     draft_key: Key | None = None  # of the draft model that its generations used last
     is_closed: bool = False
 
+    def check_idle(self, attempt: str) -> None:
+        """Raises KittyKvError ``session_busy`` while a generation runs on it."""
+        if not self.sequence.is_busy and self.stream is None:
+            return
+        raise KittyKvError(
+            f'Cannot {attempt} session "{self.name}": stream "{self.stream}" runs there; wait for its end or cancel it.',
+            code="session_busy",
+            details={"stream": self.stream},
+        )
+
 
 class Reservation:
     """A session's name, taken while its model is loading."""
@@ -100,11 +110,37 @@ class SessionTable:
                 self._models.release(key)
                 raise
         finally:
-            with self._lock:
-                # Closed in the meantime, the name may be somebody else's by now.
-                if self._opening.get(reservation.name) is reservation:
-                    del self._opening[reservation.name]
+            self.cancel(reservation)
         return session
+
+    def fork(self, name: str, reservation: Reservation) -> Session:
+        """Opens a reserved session with the history, the turns and the cache of another one; on the engine's thread.
+
+        Raises:
+            KittyKvError: ``session_not_found``, ``session_busy``, or it was closed in the meantime.
+        """
+        try:
+            source = self.get(name)
+            source.check_idle("fork")
+            sequence = source.sequence.pool.fork(source.sequence)
+            fork = Session(reservation.name, source.config, source.key, source.model, sequence, source.messages)
+            # Like any session it keeps its model loaded.
+            self._models.share(source.key)
+            try:
+                self._add(reservation, fork)
+            except BaseException:
+                self._release(fork)
+                raise
+        finally:
+            self.cancel(reservation)
+        return fork
+
+    def cancel(self, reservation: Reservation) -> None:
+        """Gives a reserved name back that nobody opens any more."""
+        with self._lock:
+            # Closed in the meantime, the name may be somebody else's by now.
+            if self._opening.get(reservation.name) is reservation:
+                del self._opening[reservation.name]
 
     def get(self, name: str) -> Session:
         """Raises KittyKvError ``session_not_found``."""

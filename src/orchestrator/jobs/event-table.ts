@@ -37,6 +37,18 @@ export class EventTable implements EventLog {
     return { seq, time: new Date(time).toISOString(), ...event };
   }
 
+  appendAll(events: readonly NewEvent[]): KittyEvent[] {
+    return this.#database.transaction(() => events.map((event) => this.append(event)));
+  }
+
+  async latest(): Promise<number> {
+    return await Promise.resolve(this.lastSeq);
+  }
+
+  async page(since: number, limit?: number): Promise<KittyEvent[]> {
+    return await Promise.resolve(this.read(since, limit));
+  }
+
   read(since: number, limit = PAGE): KittyEvent[] {
     const rows = this.#database.all("SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", since, limit);
     const events = rows.map(toEvent);

@@ -1,11 +1,11 @@
-import { KittyError } from "../../errors.js";
-import type { EventLog } from "../../job/event-log.js";
+import { KittyError, UnsupportedError } from "../../errors.js";
+import type { EventFeed, EventLog } from "../../job/event-log.js";
 import type { JobSpecInput } from "../../job/job-spec.js";
 import type { JobPage, JobService, ListJobsOptions, SubmitOptions } from "../../job/job-service.js";
 import { JobHandle } from "./job-handle.js";
 
-/** A job service that holds something open. */
-export type ClosableJobService = JobService & { close(): Promise<void> };
+/** A job service that holds something open; one of this process has the log as well. */
+export type ClosableJobService = JobService & { close(): Promise<void>; log?: EventLog | undefined };
 
 /** `kitty.jobs`: durable jobs, here or on a server. */
 export class Jobs {
@@ -25,8 +25,24 @@ export class Jobs {
     return (this.#service ??= this.#open());
   }
 
-  get events(): EventLog {
+  /** What happens to jobs, sessions and instances, from any number on. */
+  get events(): EventFeed {
     return this.service.events;
+  }
+
+  /**
+   * The log that this Kitty writes.
+   * @throws UnsupportedError on one that is connected to a server, which writes its own
+   */
+  get log(): EventLog {
+    const { log } = this.service as ClosableJobService;
+    if (log !== undefined) return log;
+    throw new UnsupportedError("Cannot write events: this Kitty is connected to a server, which writes its own");
+  }
+
+  /** The same, but undefined where there is none or its store is not open yet. */
+  get openLog(): EventLog | undefined {
+    return this.#isClosed ? undefined : this.#service?.log;
   }
 
   /**

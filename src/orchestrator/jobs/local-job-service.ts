@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Config } from "../../config/schema.js";
 import { ConfigError } from "../../errors.js";
 import { abortable } from "../../bridge/abortable.js";
+import type { NewEvent } from "../../job/event.js";
 import type { EventLog } from "../../job/event-log.js";
 import { jobIdSchema, type JobSpecInput } from "../../job/job-spec.js";
 import { isTerminal, type JobState } from "../../job/job-state.js";
@@ -10,6 +11,7 @@ import type { JobLogPage, JobPage, JobService, ListJobsOptions, SubmitOptions } 
 import type { Job } from "../../job/job.js";
 import { deferred } from "../../util/deferred.js";
 import { stateFolder } from "../../util/state-folder.js";
+import { reportError } from "../report-error.js";
 import type { SessionService } from "../sessions.js";
 import { checkJob } from "./check-job.js";
 import { Database } from "./database.js";
@@ -39,7 +41,9 @@ export interface LocalJobServiceOptions {
 /** Durable jobs in a folder of this machine. */
 export class LocalJobService implements JobService {
   readonly events: EventLog;
+  readonly log: EventLog;
   readonly #config: Config;
+  readonly #onError: (error: unknown) => void;
   readonly #store: JobStore;
   readonly #table: EventTable;
   readonly #jobsFolder: string;
@@ -51,19 +55,23 @@ export class LocalJobService implements JobService {
   constructor({ config, sessions, onError = reportError, now = Date.now }: LocalJobServiceOptions) {
     const folder = config.jobs.folder ?? stateFolder();
     this.#config = config;
+    this.#onError = onError;
     this.#jobsFolder = join(folder, "jobs");
     this.#lock = sessions === undefined ? undefined : new HomeLock(folder);
     try {
       const database = new Database(join(folder, "jobs.db"), { journal: config.jobs.journal });
       this.#table = new EventTable(database, now);
-      this.events = this.#table;
+      this.events = this.log = this.#table;
       this.#store = new JobStore(database, this.#table, now);
     } catch (error) {
       this.#lock?.[Symbol.dispose]();
       throw error;
     }
-    if (sessions !== undefined) this.#scheduler = this.#startScheduler(sessions, onError);
-    else this.#poll = this.#followOthers();
+    if (sessions !== undefined) {
+      // Sessions that the log has as open ended with the orchestrator before.
+      this.#table.append(systemEvent("orchestrator.started"));
+      this.#scheduler = this.#startScheduler(sessions, onError);
+    } else this.#poll = this.#followOthers();
   }
 
   async submit(spec: JobSpecInput, { idempotencyKey }: SubmitOptions = {}): Promise<Job> {
@@ -131,9 +139,19 @@ export class LocalJobService implements JobService {
   async close(): Promise<void> {
     clearInterval(this.#poll);
     await this.#scheduler?.close();
+    if (this.#scheduler !== undefined) this.#appendLast(systemEvent("orchestrator.stopped"));
     this.#table.close();
     this.#store.database.close();
     this.#lock?.[Symbol.dispose]();
+  }
+
+  /** A full disk must not keep the folder locked. */
+  #appendLast(event: NewEvent): void {
+    try {
+      this.#table.append(event);
+    } catch (error) {
+      this.#onError(error);
+    }
   }
 
   #startScheduler(sessions: SessionService, onError: (error: unknown) => void): Scheduler {
@@ -168,6 +186,10 @@ export class LocalJobService implements JobService {
   }
 }
 
+function systemEvent(type: string): NewEvent {
+  return { topic: "system", type, id: null, data: { pid: process.pid } };
+}
+
 function only(jobs: readonly Job[]): Job {
   const [job] = jobs;
   if (job === undefined) throw new RangeError("Cannot submit this job: the store stored none");
@@ -177,8 +199,4 @@ function only(jobs: readonly Job[]): Job {
 function readCursor(cursor: string): number {
   if (/^\d{1,15}$/.test(cursor)) return Number(cursor);
   throw new ConfigError(`Cannot list jobs: cursor must be the "next" of a page, got ${JSON.stringify(cursor)}`);
-}
-
-function reportError(error: unknown): void {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
 }

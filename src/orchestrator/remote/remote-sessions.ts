@@ -1,6 +1,6 @@
 import { createReadStream } from "node:fs";
 import { KittyError } from "../../errors.js";
-import { Session } from "../session.js";
+import { Session, type SessionInfo, type SessionOwner } from "../session.js";
 import { sessionInfoSchema } from "../session-schemas.js";
 import { checkCache, checkSaved, type OpenSessionOptions, type SessionService } from "../sessions.js";
 import type { HttpClient } from "./http-client.js";
@@ -28,16 +28,30 @@ export class RemoteSessions implements SessionService {
       saved === undefined
         ? await this.#client.call("/api/sessions", sessionInfoSchema, { body: { model, cache }, signal })
         : await this.#restore(saved, options);
-    const session: Session = new Session(info, this.#sessionClient, () => {
-      this.#open.delete(session);
-    });
-    this.#open.add(session);
-    return session;
+    return this.#add(info);
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     await Promise.all([...this.#open].map((session) => session.close()));
+  }
+
+  readonly #owner: SessionOwner = {
+    fork: async ({ id }, { signal }) => {
+      const path = `/api/sessions/${encodeURIComponent(id)}/fork`;
+      return this.#add(await this.#client.call(path, sessionInfoSchema, { method: "POST", signal }));
+    },
+    // The server writes its own log.
+    onGeneration: () => () => undefined,
+    onClose: (session) => {
+      this.#open.delete(session);
+    },
+  };
+
+  #add(info: SessionInfo): Session {
+    const session = new Session(info, this.#sessionClient, this.#owner);
+    this.#open.add(session);
+    return session;
   }
 
   /** A saved session is a file of this machine, so it is sent along. */

@@ -75,6 +75,30 @@ describe.skipIf(reason !== undefined).each(MODES)("an %s Kitty", (mode, open) =>
     expect(result.kvCache).toEqual(expected.kvCache);
   });
 
+  test("a fork goes on from the same place on its own, and outlives its source", async () => {
+    const session = await kitty.sessions.open({ cache: { preset: "kitty" } });
+    await session.generate(PROMPT, { maxNewTokens: 40 }).result();
+    await using fork = await session.fork();
+    expect(fork.id).not.toBe(session.id);
+    expect({ model: fork.model, cache: fork.cache }).toEqual({ model: session.model, cache: session.cache });
+    expect(await fork.memory()).toEqual(await session.memory());
+    const wanted = await session.generate(" and", { maxNewTokens: 24 }).result();
+    await session.close();
+    const found = await fork.generate(" and", { maxNewTokens: 24 }).result();
+    expect(found.text).toBe(wanted.text);
+    expect(found.kvCache).toEqual(wanted.kvCache);
+    await expect(session.fork()).rejects.toMatchObject({ code: "session_not_found" });
+    await expect(session.fork()).rejects.toBeInstanceOf(NotFoundError);
+    const busy = fork.generate(PROMPT, { maxNewTokens: 4000 });
+    for await (const chunk of busy) {
+      await expect(fork.fork()).rejects.toMatchObject({ code: "session_busy" });
+      expect(chunk.tokens).toBeGreaterThan(0);
+      break;
+    }
+    await busy.ended();
+    await expect(fork.fork({ signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "cancelled" });
+  });
+
   test("a reader that leaves cancels, and the result has the text so far", async () => {
     await using session = await kitty.sessions.open();
     const stream = session.generate(PROMPT, { maxNewTokens: 4000 });

@@ -145,7 +145,7 @@ describe.skipIf(reason !== undefined)("the HTTP server", () => {
   });
 
   test("events come from any number on, live ones behind, topics apart", async () => {
-    const log = running.kitty.jobs.events;
+    const { log } = running.kitty.jobs;
     const note = (topic: "session" | "system", n: number) =>
       log.append({ topic, type: "test.note", id: null, data: { n } });
     const since = log.lastSeq;
