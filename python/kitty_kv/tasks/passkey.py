@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from ..fitting import NEEDLE_SHARES, Count, Filler, fit, planted
-from ..item import Item
+from .fitting import NEEDLE_SHARES, Count, Filler, fit, planted
+from .item import Item
 
 DIGITS = 7
 

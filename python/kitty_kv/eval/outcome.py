@@ -1,33 +1,9 @@
-"""One question of a task, and what a model made of it."""
+"""What a model made of one question."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Item:
-    """A question with its right answer.
-
-    Args:
-        task: its name.
-        index: its number in the task; with the task, the seed and the length it determines all else.
-        length: most tokens of prompt and answer together.
-        prompt: what the model reads; empty where all of ``answer`` is to be predicted.
-        answer: what it should write, with the space or line break that comes before.
-    """
-
-    task: str
-    index: int
-    length: int
-    prompt: str
-    answer: str
-
-    @property
-    def name(self) -> str:
-        """Its name within one run."""
-        return f"{self.task}/{self.index}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

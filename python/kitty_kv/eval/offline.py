@@ -7,18 +7,18 @@ import pathlib
 import random
 from collections.abc import Sequence
 
-from ...errors import ConfigError
-from ...hf.loading import LoadedModel
-from ...sim.windows import EXCERPT, read_text
-from ..fitting import sentences
-from ..item import Item
-from ..paper_tasks import PAPER_TASKS
-from .arithmetic import arithmetic
-from .book_perplexity import book_windows
-from .copying import copying
-from .multi_key import multi_key
-from .passkey import passkey
-from .variable_tracking import variable_tracking
+from ..errors import ConfigError
+from ..hf.loading import LoadedModel
+from ..sim.windows import EXCERPT, read_text
+from ..tasks.arithmetic import arithmetic
+from ..tasks.book_perplexity import book_windows
+from ..tasks.copying import copying
+from ..tasks.fitting import sentences
+from ..tasks.item import Item
+from ..tasks.multi_key import multi_key
+from ..tasks.passkey import passkey
+from ..tasks.variable_tracking import variable_tracking
+from .paper_tasks import PAPER_TASKS
 
 ASKED = {"passkey": passkey, "multi_key": multi_key, "variable_tracking": variable_tracking}
 WRITTEN = {"copying": copying, "arithmetic": arithmetic}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from ..fitting import Count, Filler, fit
-from ..item import Item
+from .fitting import Count, Filler, fit
+from .item import Item
 
 # Of the length: the list twice, and in between as much other text as leaves the list packed before it is copied.
 LIST_SHARE = 0.22
@@ -16,7 +16,7 @@ def copying(index: int, length: int, chance: random.Random, text: list[str], cou
 
     The answer is all of the list behind its first line, so that errors of a cache add up over a long generation.
     """
-    words = sorted({word for sentence in text for word in sentence.split() if word.isalpha() and word.islower()})
+    words = words_of(text)
     drawn = [chance.choice(words) for _ in range(length)]
     filler = Filler(text, chance)
 
@@ -32,3 +32,8 @@ def copying(index: int, length: int, chance: random.Random, text: list[str], cou
         return f"The list:\n{lines}\n{' '.join(filler.take(units))}\n\nThe list again:\n{first}\n"
 
     return Item("copying", index, length, fit(build, length - count(rest) - 1, count), rest)
+
+
+def words_of(text: list[str]) -> list[str]:
+    """The words in lower case that ``text`` has between blanks."""
+    return sorted({word for sentence in text for word in sentence.split() if word.isalpha() and word.islower()})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...errors import ConfigError
-from ..item import Item
+from ..errors import ConfigError
+from .item import Item
 
 
 def book_windows(text: str, offsets: Sequence[tuple[int, int]], lengths: Sequence[int], items: int) -> list[Item]:
