@@ -20,7 +20,15 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   generation_in_use: 409,
   idempotency_conflict: 409,
   job_state_conflict: 409,
+  orchestrator_running: 409,
   overlay_in_use: 409,
+  overlay_exists: 409,
+  overlay_sealed: 409,
+  overlay_not_provisioned: 409,
+  overlay_not_sealed: 409,
+  overlay_tampered: 409,
+  overlay_image_mismatch: 409,
+  instance_elsewhere: 409,
   payload_too_large: 413,
   unsupported_media_type: 415,
   queue_full: 429,
@@ -28,7 +36,12 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   loading: 503,
   closed: 503,
   out_of_memory: 503,
-  store_locked: 503,
+  store_busy: 503,
+  // This machine lacks a program, which is no fault of the request and passes with no waiting.
+  apptainer_not_found: 501,
+  program_not_found: 501,
+  disk_full: 507,
+  overlay_full: 507,
 };
 
 /** The HTTP status of an error; whatever we did not expect is 500. */

@@ -1,10 +1,10 @@
 import { z } from "zod";
+import { jobListSchema, jobLogPageSchema, jobPageSchema, jobSchema } from "../job/job-schemas.js";
 import { jobSpecSchema, type JobSpecInput } from "../job/job-spec.js";
 import { JOB_STATES } from "../job/job-state.js";
 import { endpoint, type Context, type Endpoint } from "./endpoint.js";
 import { idOf } from "./session-endpoints.js";
 
-const jobSchema = z.looseObject({ id: z.string(), state: z.enum(JOB_STATES) });
 const jobAnswer = [{ description: "The job", schema: jobSchema }];
 
 const listJobs = endpoint({
@@ -19,7 +19,7 @@ const listJobs = endpoint({
     limit: z.coerce.number().int().min(1).max(500).optional(),
     cursor: z.string().optional(),
   }),
-  answers: [{ description: "A page", schema: z.object({ jobs: z.array(jobSchema), next: z.string().nullable() }) }],
+  answers: [{ description: "A page", schema: jobPageSchema }],
   handle: ({ services, query }) => services.jobs.list(query),
 });
 
@@ -47,7 +47,7 @@ const submitJobs = endpoint({
   description: "All of them or none.",
   body: z.strictObject({ jobs: z.array(z.unknown()).min(1).max(1000) }),
   status: 201,
-  answers: [{ description: "The jobs, in their order", schema: z.object({ jobs: z.array(jobSchema) }) }],
+  answers: [{ description: "The jobs, in their order", schema: jobListSchema }],
   handle: async ({ services, body }) => ({ jobs: await services.jobs.submitMany(body.jobs as JobSpecInput[]) }),
 });
 
@@ -77,12 +77,7 @@ const readLogs = endpoint({
   summary: "Read a job's log",
   description: "From a byte on; `nextOffset` is where to go on.",
   query: z.strictObject({ offset: count.optional(), limitBytes: count.max(2 ** 20).optional() }),
-  answers: [
-    {
-      description: "A part of the log",
-      schema: z.object({ text: z.string(), offset: count, nextOffset: count, isEnd: z.boolean() }),
-    },
-  ],
+  answers: [{ description: "A part of the log", schema: jobLogPageSchema }],
   handle: (context: Context<unknown, { offset?: number | undefined; limitBytes?: number | undefined }>) =>
     context.services.jobs.logs(idOf(context), context.query),
 });

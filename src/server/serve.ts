@@ -2,12 +2,14 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import express from "express";
 import { ConfigError, KittyError } from "../errors.js";
+import { Containers } from "../orchestrator/containers.js";
 import type { Kitty } from "../orchestrator/kitty.js";
 import { Access, isLoopback } from "./access.js";
 import { ENDPOINTS } from "./endpoints.js";
 import { EventHub } from "./event-hub.js";
 import { Generations } from "./generations.js";
 import { ServerMetrics } from "./metrics/server-metrics.js";
+import { InstanceWatch } from "./instance-watch.js";
 import { mountEndpoints } from "./mount-endpoints.js";
 import { RateLimit } from "./rate-limit.js";
 import { ServedModel } from "./served-model.js";
@@ -42,7 +44,7 @@ export async function serve(kitty: Kitty, { version, onDefect = () => undefined 
   const { host, port, allowedHosts, maxBodyMiB, requestsPerSecond } = kitty.config.server;
   const token = await readToken();
   checkExposure(host, token);
-  const services = createServices(kitty, version);
+  const services = createServices(kitty, version, onDefect);
   const app = express().disable("x-powered-by").set("trust proxy", false).set("query parser", "simple");
   const access = new Access({ token: token.value, host, allowedHosts });
   const rateLimit = new RateLimit(requestsPerSecond);
@@ -58,6 +60,7 @@ export async function serve(kitty: Kitty, { version, onDefect = () => undefined 
   const bound = await listen(server, host, port);
   const close = async (): Promise<void> => {
     events.close();
+    services.instances.close();
     const closed = new Promise((resolve) => server.close(resolve));
     server.closeAllConnections();
     await closed;
@@ -67,7 +70,7 @@ export async function serve(kitty: Kitty, { version, onDefect = () => undefined 
   return { url, token: token.value, model: services.model, close, [Symbol.asyncDispose]: close };
 }
 
-function createServices(kitty: Kitty, version: string): Services {
+function createServices(kitty: Kitty, version: string, onDefect: (error: unknown) => void): Services {
   const startedAt = new Date();
   const model = new ServedModel(kitty);
   const metrics = new ServerMetrics(() => (model.isReady ? model.description.name : ""), startedAt);
@@ -81,6 +84,8 @@ function createServices(kitty: Kitty, version: string): Services {
     get events() {
       return kitty.jobs.log;
     },
+    containers: new Containers(kitty.config),
+    instances: new InstanceWatch({ log: () => kitty.jobs.openLog, onDefect }),
     sessions: new ServedSessions(kitty, sessionIdleTimeoutMs),
     generations: new Generations(maxGenerations, metrics),
   };

@@ -1,7 +1,9 @@
 import type { EventLog } from "../job/event-log.js";
 import type { JobService } from "../job/job-service.js";
+import type { Containers } from "../orchestrator/containers.js";
 import type { Kitty } from "../orchestrator/kitty.js";
 import type { Endpoint } from "./endpoint.js";
+import type { InstanceWatch } from "./instance-watch.js";
 import type { Generations } from "./generations.js";
 import type { ServedModel } from "./served-model.js";
 import type { ServedSessions } from "./served-sessions.js";
@@ -18,6 +20,8 @@ export interface Services {
   readonly jobs: JobService;
   /** What happens here, in its order. */
   readonly events: EventLog;
+  containers: Containers;
+  instances: InstanceWatch;
   sessions: ServedSessions;
   generations: Generations;
   metrics: ServerMetrics;
