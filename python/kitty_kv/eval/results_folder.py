@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ConfigError
 
-VERSION = 2
+VERSION = 1
 RUN, ITEMS = "run.json", "items.jsonl"
 
 

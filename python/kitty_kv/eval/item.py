@@ -1,0 +1,61 @@
+"""One question of a task, and what a model made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Item:
+    """A question with its right answer.
+
+    Args:
+        task: its name.
+        index: its number in the task; with the task, the seed and the length it determines all else.
+        length: most tokens of prompt and answer together.
+        prompt: what the model reads; empty where all of ``answer`` is to be predicted.
+        answer: what it should write, with the space or line break that comes before.
+    """
+
+    task: str
+    index: int
+    length: int
+    prompt: str
+    answer: str
+
+    @property
+    def name(self) -> str:
+        """Its name within one run."""
+        return f"{self.task}/{self.index}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came out of one item under one preset; a field is None where the task has no such thing.
+
+    Args:
+        is_correct: whether the answer is right.
+        score: the share of the answer that is right up to its first error, 0 to 1.
+        nats: negative log-likelihood of the answer.
+        answer_tokens: tokens that ``nats`` is the sum over, or that were written.
+        answer_bytes: UTF-8 bytes of the answer.
+        text: what the model wrote.
+        prompt_tokens: tokens before the answer.
+        packed_bytes: of quantized pages that the cache held in the end.
+        compression: of that cache.
+    """
+
+    is_correct: bool | None
+    score: float | None
+    nats: float | None
+    answer_tokens: int
+    answer_bytes: int
+    text: str | None
+    prompt_tokens: int
+    packed_bytes: int
+    compression: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,1 @@
+"""Generators of questions, one a file; ``offline.py`` lists them."""
