@@ -33,7 +33,8 @@ current. \`GET /api/openapi.json\` has the whole of it. Every request but those 
 \`Authorization: Bearer TOKEN\`. A refusal is \`{"error":{"code","message","details"}}\`, below \`/v1\` with OpenAI's \`type\` and
 \`param\` as well. Events come over a WebSocket at \`/api/events?since=SEQ&topics=job,session\`, with the same header: first
 those in the log after \`since\`, then those to come, each \`{"seq","time","topic","type","id","data"}\`. The close code 4008
-means that the client read too slowly and should come back with the last number it has seen.
+means that the client read too slowly and should come back with the last number it has seen. What happens to sessions comes in
+groups of 20 ms, once it is on disk; what happens to instances within two seconds, whichever process did it.
 `;
 
 /** The Markdown page of an OpenAPI document. */

@@ -9,9 +9,11 @@ import { join } from "node:path";
 export function installWhatTestsUse(root, { environment = process.env, log = console.log } = {}) {
   const isAllowed = environment.CI === "true" && process.getuid?.() === 0 && existsSync("/etc/debian_version");
   if (!isAllowed) return;
-  log("\n── apptainer, for the tests that use it");
-  const script = join(root, "scripts", "test", "install-apptainer.sh");
-  const { status, error } = spawnSync("bash", [script], { stdio: ["ignore", "inherit", "inherit"] });
-  if (status === 0) return;
-  log(`Not installed (${error?.message ?? `exit code ${status}`}); the tests that need it are skipped`);
+  for (const name of ["apptainer", "slurm"]) {
+    log(`\n── ${name}, for the tests that use it`);
+    const script = join(root, "scripts", "test", `install-${name}.sh`);
+    const { status, error } = spawnSync("bash", [script], { stdio: ["ignore", "inherit", "inherit"] });
+    if (status !== 0)
+      log(`Not installed (${error?.message ?? `exit code ${status}`}); the tests that need it are skipped`);
+  }
 }

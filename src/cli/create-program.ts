@@ -10,6 +10,7 @@ import { jobCommand } from "./job-command.js";
 import type { Output } from "./output.js";
 import { overlayCommand } from "./overlay-command.js";
 import { packageVersion } from "./package-version.js";
+import { slurmCommand } from "./slurm-command.js";
 import { simulateCommand } from "./simulate-command.js";
 import { upCommand } from "./up-command.js";
 
@@ -32,6 +33,7 @@ const COMMANDS = [
   overlayCommand,
   instanceCommand,
   jobCommand,
+  slurmCommand,
   simulateCommand,
   evalCommand,
   benchCommand,

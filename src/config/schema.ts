@@ -97,6 +97,54 @@ const jobsSchema = z.strictObject({
   keepEvents: z.number().int().positive().default(100_000),
 });
 
+// Accounts are numbers at some sites, and YAML reads them as such.
+const word = z.union([z.string().min(1), z.number().transform(String)]);
+
+/** What `runner: slurm` asks the cluster for; a job's own resources go before. */
+const slurmSchema = z.strictObject({
+  partition: word.nullable().default(null),
+  account: word.nullable().default(null),
+  qos: word.nullable().default(null),
+  timeLimitMinutes: z.number().positive().nullable().default(null),
+  nodes: z.number().int().positive().default(1),
+  cpus: z.number().int().positive().nullable().default(null),
+  memoryMiB: z.number().int().positive().nullable().default(null),
+  gpus: z.number().int().nonnegative().default(0),
+  gpuType: word.nullable().default(null),
+  /** In place of gpus and gpuType, as sbatch has it. */
+  gres: z.string().min(1).nullable().default(null),
+  constraint: z.string().min(1).nullable().default(null),
+  /** More options of sbatch, such as --reservation=name. */
+  directives: z.array(z.string().min(1)).default([]),
+  /** Names of generated options that the site refuses, such as mem. */
+  suppress: z.array(z.string().min(1)).default([]),
+  /** Lines of shell before and after the work on a node. */
+  setup: z.array(z.string()).default([]),
+  teardown: z.array(z.string()).default([]),
+  /** A file: the script with {{directives}}, {{setup}}, {{command}} and {{teardown}}. */
+  template: z.string().min(1).nullable().default(null),
+  /** `apptainer` takes image and overlay of the section apptainer; `none` the Python of worker.python. */
+  container: z.enum(["apptainer", "none"]).default("apptainer"),
+  /** Node.js on compute nodes; null is the path of the one here. */
+  node: z.string().min(1).nullable().default(null),
+  /** A folder that compute nodes see under the same path, for jobs' files; null is jobs.folder. */
+  folder: z.string().min(1).nullable().default(null),
+  /** Most tasks of one array that run at once. */
+  arrayParallel: z.number().int().positive().nullable().default(null),
+  /** Most tasks in one array; null is what the site allows. */
+  maxArraySize: z.number().int().positive().nullable().default(null),
+  /** Jobs in Slurm's queue at once. */
+  maxSubmitted: z.number().int().positive().default(5000),
+  /** So long before the time limit a job saves what it has and goes back into the queue. */
+  signalSeconds: z.number().int().min(1).max(65_535).nullable().default(120),
+  pollMinMs: durationMs.default(2000),
+  pollMaxMs: durationMs.default(60_000),
+  /** Workers of sessions that share one allocation. */
+  workersPerAllocation: z.number().int().positive().default(1),
+  /** An allocation without a worker is given back after so long. */
+  idleTimeoutMs: durationMs.default(60_000),
+});
+
 /** The whole configuration; every key has a default. */
 export const configSchema = z.strictObject({
   model: z.string().min(1).nullable().default(null),
@@ -105,6 +153,7 @@ export const configSchema = z.strictObject({
   worker: workerSchema.prefault({}),
   pool: poolSchema.prefault({}),
   apptainer: apptainerSchema.prefault({}),
+  slurm: slurmSchema.prefault({}),
   server: serverSchema.prefault({}),
   jobs: jobsSchema.prefault({}),
 });

@@ -1,6 +1,6 @@
 import type { JobState } from "./job-state.js";
 
-export const EVENT_TOPICS = ["job", "session", "instance", "system"] as const;
+export const EVENT_TOPICS = ["job", "session", "instance", "overlay", "system"] as const;
 export type EventTopic = (typeof EVENT_TOPICS)[number];
 
 /** Something that happened, to be appended to the log. */

@@ -1,4 +1,3 @@
-import type { KittyEvent } from "./event.js";
 import type { EventFeed } from "./event-log.js";
 import type { JobSpecInput } from "./job-spec.js";
 import type { JobState } from "./job-state.js";
@@ -31,8 +30,6 @@ export interface JobLogPage {
   /** Bytes from the beginning of the log, where `text` begins and ends; characters are never cut. */
   offset: number;
   nextOffset: number;
-  /** Of the whole log, as it is now. */
-  sizeBytes: number;
   /** Whether the job has ended and nothing follows. */
   isEnd: boolean;
 }
@@ -62,9 +59,6 @@ export interface JobService {
    * @throws KittyError `job_state_conflict` for any other
    */
   retry(id: string): Promise<Job>;
-
-  /** The job's events but its progress, the oldest first. */
-  history(id: string): Promise<KittyEvent[]>;
 
   logs(id: string, options?: { offset?: number | undefined; limitBytes?: number | undefined }): Promise<JobLogPage>;
 

@@ -1,8 +1,8 @@
 import type { WebSocket } from "ws";
-import type { EventTopic, KittyEvent } from "../job/event.js";
+import type { EventTopic } from "../job/event.js";
 import type { EventLog } from "../job/event-log.js";
+import { followLog } from "./follow-log.js";
 
-const PAGE = 256;
 const FULL_BYTES = 2 ** 18;
 const HEARTBEAT_MS = 15_000;
 const SLOWEST_MS = 30_000;
@@ -22,21 +22,12 @@ export interface FollowOptions {
  */
 export class EventFollower {
   readonly #socket: WebSocket;
-  readonly #log: EventLog;
-  readonly #topics: ReadonlySet<EventTopic> | undefined;
-  readonly #unsubscribe: () => void;
   readonly #heartbeat: NodeJS.Timeout;
-  #seq: number;
+  readonly #gone = new AbortController();
   #isAlive = true;
-  #isOpen = true;
-  #wake: (() => void) | undefined;
 
-  constructor(socket: WebSocket, log: EventLog, { since, topics, onDefect }: FollowOptions) {
+  constructor(socket: WebSocket, log: EventLog, { onDefect, ...options }: FollowOptions) {
     this.#socket = socket;
-    this.#log = log;
-    this.#topics = topics;
-    this.#seq = since;
-    this.#unsubscribe = log.subscribe(log.lastSeq, () => this.#wake?.());
     this.#heartbeat = setInterval(() => {
       this.#beat();
     }, HEARTBEAT_MS);
@@ -45,7 +36,7 @@ export class EventFollower {
     socket.once("close", () => {
       this.#stop();
     });
-    this.#run().catch((error: unknown) => {
+    this.#run(log, options).catch((error: unknown) => {
       onDefect(error);
       this.close(1011, "the server has a defect here");
     });
@@ -59,30 +50,20 @@ export class EventFollower {
     }, 1000).unref();
   }
 
-  async #run(): Promise<void> {
-    while (this.#isOpen) {
-      const events = this.#log.read(this.#seq, PAGE);
-      if (events.length === 0) await new Promise<void>((resolve) => (this.#wake = resolve));
-      for (const event of events) {
-        this.#seq = event.seq;
-        if (this.#wants(event)) this.#socket.send(JSON.stringify(event));
-      }
+  async #run(log: EventLog, options: Omit<FollowOptions, "onDefect">): Promise<void> {
+    for await (const { events, seq } of followLog(log, { ...options, signal: this.#gone.signal })) {
+      for (const event of events) this.#socket.send(JSON.stringify(event));
       if (this.#socket.bufferedAmount > FULL_BYTES && !(await this.#drained())) {
-        this.close(TOO_SLOW, `too slow: come back with since=${String(this.#seq)} at most`);
+        this.close(TOO_SLOW, `too slow: come back with since=${String(seq)} at most`);
         return;
       }
     }
   }
 
-  /** A snapshot stands for events of every topic. */
-  #wants({ topic, type }: KittyEvent): boolean {
-    return this.#topics === undefined || this.#topics.has(topic) || type === "snapshot";
-  }
-
   /** @returns false when the client has read nothing for too long */
   async #drained(): Promise<boolean> {
     const deadline = performance.now() + SLOWEST_MS;
-    while (this.#isOpen && this.#socket.bufferedAmount > FULL_BYTES / 2) {
+    while (!this.#gone.signal.aborted && this.#socket.bufferedAmount > FULL_BYTES / 2) {
       if (performance.now() > deadline) return false;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
@@ -99,9 +80,7 @@ export class EventFollower {
   }
 
   #stop(): void {
-    this.#isOpen = false;
     clearInterval(this.#heartbeat);
-    this.#unsubscribe();
-    this.#wake?.();
+    this.#gone.abort();
   }
 }

@@ -3,26 +3,23 @@ import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { z } from "zod";
 import { validate } from "../config/validate.js";
-import { ConfigError, KittyError, NotFoundError } from "../errors.js";
-import { EVENT_TOPICS, type EventTopic } from "../job/event.js";
+import { KittyError, NotFoundError } from "../errors.js";
+import type { EventTopic } from "../job/event.js";
 import type { EventLog } from "../job/event-log.js";
 import type { Access } from "./access.js";
 import { statusOf, toKittyError } from "./error-status.js";
+import { eventQueryShape } from "./event-endpoints.js";
 import { EventFollower } from "./event-follower.js";
 import type { RateLimit } from "./rate-limit.js";
+import { checkSince, readTopics } from "./read-topics.js";
 import { errorBody } from "./send-error.js";
 
 export const EVENTS_PATH = "/api/events";
-/** What browsers offer beside their token. */
-const EVENTS_PROTOCOL = "kitty-kv.events";
 const MOST_CLIENTS = 1000;
 // Clients have nothing to say.
 const LONGEST_MESSAGE_BYTES = 1024;
 
-const querySchema = z.strictObject({
-  since: z.coerce.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER).default(0),
-  topics: z.string().optional(),
-});
+const querySchema = z.strictObject(eventQueryShape);
 
 export interface EventHubOptions {
   events: () => EventLog;
@@ -38,8 +35,6 @@ export class EventHub {
     noServer: true,
     maxPayload: LONGEST_MESSAGE_BYTES,
     perMessageDeflate: false,
-    // Never the one that is a token.
-    handleProtocols: (offered) => (offered.has(EVENTS_PROTOCOL) ? EVENTS_PROTOCOL : false),
   });
   readonly #followers = new Set<EventFollower>();
 
@@ -75,6 +70,7 @@ export class EventHub {
       });
     }
     const log = events();
+    checkSince(since, log);
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
       const follower = new EventFollower(webSocket, log, { since, topics, onDefect });
       this.#followers.add(follower);
@@ -91,16 +87,7 @@ function readRequest({ url = "" }: IncomingMessage): { since: number; topics: Re
     });
   }
   const query = validate(querySchema, Object.fromEntries(searchParams), { attempt: "follow events" });
-  return { since: query.since, topics: query.topics === undefined ? undefined : readTopics(query.topics) };
-}
-
-function readTopics(text: string): ReadonlySet<EventTopic> {
-  const topics = text.split(",");
-  const unknown = topics.find((topic) => !(EVENT_TOPICS as readonly string[]).includes(topic));
-  if (unknown === undefined) return new Set(topics as EventTopic[]);
-  throw new ConfigError(
-    `Cannot follow events: topics must be some of ${EVENT_TOPICS.join(",")}, got ${JSON.stringify(unknown.slice(0, 100))}`,
-  );
+  return { since: query.since, topics: readTopics(query.topics) };
 }
 
 /** Before the upgrade, a refusal is an HTTP answer like any other. */

@@ -1,13 +1,9 @@
 import { z } from "zod";
-import { formatYaml } from "../config/format-yaml.js";
-import { parseYaml } from "../config/parse-yaml.js";
+import { jobListSchema, jobLogPageSchema, jobPageSchema, jobSchema } from "../job/job-schemas.js";
 import { jobSpecSchema, type JobSpecInput } from "../job/job-spec.js";
 import { JOB_STATES } from "../job/job-state.js";
-import { checkJob } from "../orchestrator/jobs/check-job.js";
 import { endpoint, type Context, type Endpoint } from "./endpoint.js";
 import { idOf } from "./session-endpoints.js";
-import { eventSchema } from "./wire/events.js";
-import { checkedSpecSchema, jobLogPageSchema, jobPageSchema, jobSchema } from "./wire/jobs.js";
 
 const jobAnswer = [{ description: "The job", schema: jobSchema }];
 
@@ -51,41 +47,8 @@ const submitJobs = endpoint({
   description: "All of them or none.",
   body: z.strictObject({ jobs: z.array(z.unknown()).min(1).max(1000) }),
   status: 201,
-  answers: [{ description: "The jobs, in their order", schema: z.object({ jobs: z.array(jobSchema) }) }],
+  answers: [{ description: "The jobs, in their order", schema: jobListSchema }],
   handle: async ({ services, body }) => ({ jobs: await services.jobs.submitMany(body.jobs as JobSpecInput[]) }),
-});
-
-const checkSpec = endpoint({
-  method: "post",
-  path: "/api/jobs/check",
-  tag: "jobs",
-  summary: "Check a job spec",
-  description: "Refuses what would be refused when it is submitted, and stores nothing. `yaml` is the spec as text.",
-  body: z.strictObject({ spec: z.unknown().optional(), yaml: z.string().optional() }),
-  answers: [{ description: "The spec with its defaults", schema: checkedSpecSchema }],
-  handle: ({ services, body: { spec, yaml } }) => {
-    const given = yaml === undefined ? spec : parseYaml(yaml, "read this job spec");
-    const checked = checkJob(given, services.kitty.config);
-    // What a person wrote, not what the defaults add to it.
-    return Promise.resolve({ spec: checked, yaml: formatYaml(given) });
-  },
-});
-
-const readSpec = endpoint({
-  ...{ method: "get", path: "/api/jobs/{id}/spec", tag: "jobs", summary: "Show a job's spec as YAML" },
-  answers: [{ description: "The spec", contentType: "application/yaml" }],
-  handle: async (context) => {
-    const { spec } = await context.services.jobs.get(idOf(context));
-    context.response.type("application/yaml; charset=utf-8").send(formatYaml(spec));
-    return undefined;
-  },
-});
-
-const readEvents = endpoint({
-  ...{ method: "get", path: "/api/jobs/{id}/events", tag: "jobs", summary: "List a job's events" },
-  description: "The oldest first, progress left out; the oldest are gone where `jobs.keepEvents` removed them.",
-  answers: [{ description: "Its changes of state", schema: z.object({ events: z.array(eventSchema) }) }],
-  handle: async (context) => ({ events: await context.services.jobs.history(idOf(context)) }),
 });
 
 const getJob = endpoint({
@@ -120,5 +83,5 @@ const readLogs = endpoint({
 });
 
 export const JOB_ENDPOINTS: readonly Endpoint[] = [
-  ...[listJobs, submitJob, submitJobs, checkSpec, getJob, readSpec, readEvents, cancelJob, retryJob, readLogs],
+  ...[listJobs, submitJob, submitJobs, getJob, cancelJob, retryJob, readLogs],
 ];

@@ -1,6 +1,6 @@
 """Thousands of requests of random length, with random cancellation, through one engine under a small KV memory budget.
 
-Run: python -m kitty_kv.bench.soak [--requests N] [--seed S]
+Run: python -m kitty_kv.bench.soak [--requests N] [--seed S] [--runs-ahead]
 
 A small set of different requests is generated one at a time first, without limit and without shared prefixes; then all
 requests run together, and every result must equal that of its request, or begin it where it was cancelled. In the end the
@@ -71,8 +71,8 @@ class SoakReport:
         return not self.wrong and not self.use.bytes_in_use and not self.use.bytes_allocated
 
 
-def soak(requests: int, seed: int = 0) -> SoakReport:
-    """Runs ``requests`` requests and compares their results."""
+def soak(requests: int, seed: int = 0, *, runs_ahead: bool = False) -> SoakReport:
+    """Runs ``requests`` requests and compares their results; ``runs_ahead`` as in ``SchedulerOptions``."""
     model, chance = miniature(), random.Random(seed)
     kinds = _kinds(chance)
     alone = KvPool(model, CONFIG, prefix_bytes=0, chunk_tokens=CHUNK_TOKENS)
@@ -84,18 +84,21 @@ def soak(requests: int, seed: int = 0) -> SoakReport:
         wanted.append(run.result().text)
     engine.stop()
     pool = KvPool(model, CONFIG, max_bytes=MAX_KV_BYTES, prefix_bytes=PREFIX_BYTES, chunk_tokens=CHUNK_TOKENS)
-    return _Crowd(pool, kinds, wanted, chance).run(requests)
+    limits = dataclasses.replace(LIMITS, runs_ahead=runs_ahead)
+    return _Crowd(pool, kinds, wanted, chance, limits).run(requests)
 
 
 class _Crowd:
     """All requests, as many in flight as may be."""
 
-    def __init__(self, pool: KvPool, kinds: list[Kind], wanted: list[str], chance: random.Random) -> None:
+    def __init__(
+        self, pool: KvPool, kinds: list[Kind], wanted: list[str], chance: random.Random, limits: SchedulerOptions
+    ) -> None:
         self._pool = pool
         self._kinds = kinds
         self._wanted = wanted
         self._chance = chance
-        self._engine = Engine(LIMITS)
+        self._engine = Engine(limits)
 
     def run(self, requests: int) -> SoakReport:
         started = time.monotonic()
@@ -232,9 +235,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m kitty_kv.bench.soak", description=__doc__.split("\n")[0])
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs-ahead", action="store_true", help="launch passes as on a GPU, before tokens are known")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    report = soak(arguments.requests, arguments.seed)
+    report = soak(arguments.requests, arguments.seed, runs_ahead=arguments.runs_ahead)
     print(json.dumps(dataclasses.asdict(report), indent=1))
     return 0 if report.is_good else 1
 

@@ -18,6 +18,36 @@ from .sampling import Sampled, Sampler, SamplerAhead
 AnySampler = Sampler | SamplerAhead
 
 
+class QueuedTokens:
+    """The next token of each row, which a GPU may still have to compute.
+
+    Args:
+        best: float ``[N]``, the largest number of each row.
+        tokens: int64 ``[N]``, on the same device.
+        details: by row, what else is known of its token.
+    """
+
+    def __init__(self, best: torch.Tensor, tokens: torch.Tensor, details: dict[int, tuple[Any, ...]]) -> None:
+        self.tokens = tokens
+        self._details = details
+        self._both = torch.stack((best.double(), tokens.double()))
+        self._copied: torch.cuda.Event | None = None
+        if tokens.device.type == "cuda":
+            here = torch.empty(self._both.shape, dtype=torch.float64, pin_memory=True)
+            self._both = here.copy_(self._both, non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def wait(self) -> list[Sampled | KittyKvError]:
+        """One a row; an error instead where its logits have no largest number (NaN, or -inf everywhere)."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return [
+            Sampled(int(token), *self._details.get(row, ())) if math.isfinite(value) else _no_largest(value)
+            for row, (value, token) in enumerate(zip(*self._both.tolist(), strict=True))
+        ]
+
+
 def sample_batch(logits: torch.Tensor, samplers: Sequence[AnySampler]) -> list[Sampled | KittyKvError]:
     """The next token of each row.
 
@@ -28,18 +58,17 @@ def sample_batch(logits: torch.Tensor, samplers: Sequence[AnySampler]) -> list[S
     Returns:
         One a row; an error instead where its logits have no largest number (NaN, or -inf everywhere).
     """
+    return queue_sampling(logits, samplers).wait()
+
+
+def queue_sampling(logits: torch.Tensor, samplers: Sequence[AnySampler]) -> QueuedTokens:
+    """``sample_batch`` that does not wait for a GPU, but where a row wants log probabilities or a repetition penalty."""
     scores = _penalized(logits, samplers)
     best, tokens = scores.max(dim=-1)
     for group in _by_candidates(samplers, logits.shape[-1]):
         at = index_on(group, logits.device)
         tokens[at] = _draw(scores[at], best[at], [samplers[row] for row in group])
-    details = _logprobs(logits, tokens, samplers)
-    # Everything until here is only queued on a GPU, so that one wait is enough.
-    values, chosen = torch.stack((best.double(), tokens.double())).tolist()
-    return [
-        Sampled(int(token), *details.get(row, ())) if math.isfinite(value) else _no_largest(value)
-        for row, (value, token) in enumerate(zip(values, chosen, strict=True))
-    ]
+    return QueuedTokens(best, tokens, _logprobs(logits, tokens, samplers))
 
 
 def index_on(rows: Sequence[int], device: torch.device) -> torch.Tensor:

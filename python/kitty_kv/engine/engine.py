@@ -16,6 +16,8 @@ from .metrics import EngineMetrics, Meter
 from .scheduler import Scheduler, SchedulerOptions
 from .sequence import Sequence
 
+_LIVENESS_S = 0.5  # how often who waits for the engine's thread looks whether it lives
+
 
 class Engine:
     """Takes step after step; in each, every generation that can go on gets a token, or a chunk of its prompt fed.
@@ -124,18 +126,29 @@ class Engine:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """No step runs inside; waits for the current one to end. For work that changes global state of torch."""
+        """No step runs inside, and all listeners have heard of what was chosen; waits for the current step to end. For work
+        that changes global state of torch.
+        """
+        written = threading.Event()
         with self._changed:
             self._pauses += 1
             self._changed.wait_for(lambda: self._step_started is None)
-            self._jobs.append(self._scheduler.write_all)
+            self._jobs.append(lambda: self._write_all(written))
             self._changed.notify_all()
         try:
+            while not written.wait(_LIVENESS_S) and self._thread.is_alive():
+                pass
             yield
         finally:
             with self._changed:
                 self._pauses -= 1
                 self._changed.notify_all()
+
+    def _write_all(self, written: threading.Event) -> None:
+        try:
+            self._scheduler.write_all()
+        finally:
+            written.set()
 
     def _run(self) -> None:
         with torch.inference_mode():

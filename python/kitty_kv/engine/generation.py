@@ -114,6 +114,7 @@ class Generation:
         self.reused_tokens = 0
         self.speculation = request.speculation  # may be set until it is submitted
         self.speculator: Speculator | None = None
+        self.is_ahead = False  # whether a pass may have been taken whose token nobody here has waited for
         self._codec = codec
         self._request = request
         self._stop = StopMatcher(request.stop)
@@ -247,8 +248,8 @@ class Generation:
         self._unreported = 0
 
     def _finish(self, reason: FinishReason) -> Result:
-        if self.speculator is not None:
-            # A draft may have been fed beyond the end: the session is what one token a pass leaves.
+        if self.speculator is not None or self.is_ahead:
+            # A draft or the last token itself may have been fed: the session is what one token a pass leaves.
             self.sequence.crop(len(self.sequence.tokens) - 1)
         if self._stop.matched is None and self.has_begun:
             self.write()

@@ -75,7 +75,9 @@ class JoinedPasses:
         """
         return self.feed_ahead(sequences, [sequence.next_pass() for sequence in sequences])[:, 0]
 
-    def feed_ahead(self, sequences: Many[Sequence], tokens: Many[Many[int]]) -> torch.Tensor:
+    def feed_ahead(
+        self, sequences: Many[Sequence], tokens: Many[Many[int]], on_device: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Feeds each sequence its next token, or that one and some that may follow it.
 
         Each token is noted as a pass of its own, so that those that a ``crop`` leaves are fed one by one where a dropped
@@ -85,6 +87,7 @@ class JoinedPasses:
         Args:
             sequences: all joinable and of one ``batch_key``.
             tokens: of each, one at least and at most ``Sequence.most_ahead``.
+            on_device: int64 ``[N]``, what each row's first token really is.
 
         Returns:
             Logits ``[N, S, V]`` behind each token; what follows a row's last token means nothing.
@@ -107,10 +110,13 @@ class JoinedPasses:
             batch.begin_pass(counts, width)
             graphs = self._graphs_of(batch.pages.store, model)
             if graphs is not None and graphs.takes(batch.pages):
-                logits = graphs.feed(batch.pages, batch.real, rows, positions)  # [B, S, V]
+                logits = graphs.feed(batch.pages, batch.real, rows, positions, on_device)  # [B, S, V]
             else:
+                input_ids = torch.tensor(rows, device=device)  # [B, S]
+                if on_device is not None:
+                    input_ids[: len(sequences), 0] = on_device
                 logits = model(
-                    input_ids=torch.tensor(rows, device=device),  # [B, S]
+                    input_ids=input_ids,
                     position_ids=torch.tensor(positions, device=device),
                     cache_position=torch.arange(batch.slots.count, batch.slots.count + width, device=device),
                     past_key_values=batch,

@@ -80,6 +80,11 @@ class Sampler:
     def is_greedy(self) -> bool:
         return self._generator is None
 
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether the next token cannot be chosen, or told of, without knowing here which ones came before it."""
+        return self.options.repetition_penalty != 1 or self.options.logprobs is not None
+
     def draw(self) -> float:
         """The next uniform number, 0 to 1; only where it is not greedy."""
         self.peek(0)

@@ -19,6 +19,7 @@ from .room import choose_victim, holders, is_ready, make_room_to_begin, why_alon
 from .sampling import Sampled
 from .scheduler_options import SchedulerOptions
 from .sequence import Sequence
+from .unknown_tokens import UnknownTokens, may_run_ahead
 from .verification import Chosen, verify
 
 
@@ -47,6 +48,7 @@ class Scheduler:
         self._on_over = on_over
         self._joined = JoinedPasses()
         self._drafting = Drafting()
+        self._unknown: UnknownTokens | None = None  # of the last decode pass, where nobody has waited for them yet
         self._short: set[KvPool | None] = set()  # pools that had no room for whoever waits first
         self._pools: weakref.WeakSet[KvPool] = weakref.WeakSet()
 
@@ -68,11 +70,26 @@ class Scheduler:
 
     def has_work(self) -> bool:
         """Whether a step would do anything."""
-        cancelled = any(generation.is_cancelled for generation in (*self.running, *self.waiting))
-        return cancelled or any(map(is_ready, self.running)) or self._next() is not None
+        is_due = self._unknown is not None or self._is_any_cancelled()
+        return is_due or any(map(is_ready, self.running)) or self._next() is not None
 
     def step(self) -> None:
         """Gives every generation that is ready one token, or a chunk of its prompt."""
+        if not self._go_ahead():
+            self._take_unknown()
+            self._step_all()
+        self._meter.step()
+        # On a GPU the others' tokens are written while it computes the next ones.
+        is_computing = self._unknown is not None
+        self._write([g for g in self.running if is_computing or not is_ready(g) or g.is_on_cpu])
+        if not self.running and not self.waiting:
+            self._joined.keep_only(set())
+            for pool in self._pools:
+                pool.give_back()
+            self._joined.forget_stale()
+            self._drafting.forget_stale()
+
+    def _step_all(self) -> None:
         for generation in [g for g in (*self.running, *self.waiting) if g.is_cancelled]:
             self._end(generation, generation.cancel)
         self._admit()
@@ -81,19 +98,72 @@ class Scheduler:
         self._feed_alone([generation for generation in ready if generation not in joinable])
         # One that gave way to a prompt has nothing to decode from.
         self._decode([generation for generation in joinable if generation in self.running])
-        self._meter.step()
-        # On a GPU the others' tokens are written while it computes the next ones.
-        self._write([g for g in self.running if not is_ready(g) or g.is_on_cpu])
-        if not self.running and not self.waiting:
-            self._joined.keep_only(set())
-            for pool in self._pools:
-                pool.give_back()
-            self._joined.forget_stale()
-            self._drafting.forget_stale()
 
     def write_all(self) -> None:
         """Tells all listeners of the tokens chosen so far; for when no step follows."""
+        self._take_unknown()
         self._write(self.running)
+
+    def _is_any_cancelled(self) -> bool:
+        return any(generation.is_cancelled for generation in (*self.running, *self.waiting))
+
+    def _go_ahead(self) -> bool:
+        """Launches the next pass of those who have just been decoded, and takes the tokens of the last one meanwhile.
+
+        False, and nothing has changed, where their tokens must be known first, or where something else is to be done.
+        """
+        last = self._unknown
+        if last is None or self._is_any_cancelled() or not self._is_everybody(last.group) or self._next() is not None:
+            return False
+        if any(generation.credit < 2 for generation in last.group):
+            return False
+        rows = [row for row, generation in enumerate(last.group) if generation.tokens_left > 1]
+        if not rows:
+            return False
+        group = [last.group[row] for row in rows]
+        try:
+            tokens = last.of(rows)
+            logits = self._joined.feed_ahead([g.sequence for g in group], [[0]] * len(group), tokens)
+        # What is the matter, and with whom, an ordinary step finds out.
+        except BaseException:  # noqa: BLE001
+            return False
+        self._meter.batch(len(group))
+        is_queued = self._queue(group, logits)
+        self._take_all(last)
+        if not is_queued:
+            # An ordinary step feeds them again.
+            self._unknown = None
+            for generation in group:
+                if generation in self.running:
+                    generation.sequence.crop(len(generation.sequence.tokens) - 1)
+        elif not any(generation in self.running for generation in group):
+            # Nobody shall give memory back that the pass is still using.
+            self._take_unknown()
+        return True
+
+    def _queue(self, group: list[Generation], logits: torch.Tensor) -> bool:
+        """Has the next tokens chosen, to be waited for later; false where that failed, for want of memory for example."""
+        try:
+            self._unknown = UnknownTokens.after(logits[:, 0], group)
+        except BaseException:  # noqa: BLE001
+            return False
+        for generation in group:
+            generation.is_ahead = True
+        return True
+
+    def _is_everybody(self, group: list[Generation]) -> bool:
+        """Whether ``group`` are all those who are ready for a step."""
+        return group == [generation for generation in self.running if is_ready(generation)]
+
+    def _take_unknown(self) -> None:
+        last, self._unknown = self._unknown, None
+        if last is not None:
+            self._take_all(last)
+
+    def _take_all(self, last: UnknownTokens) -> None:
+        for generation, one in zip(last.group, last.tokens.wait(), strict=True):
+            if generation in self.running and not generation.is_cancelled:
+                self._take(generation, [one])
 
     def _next(self) -> Generation | None:
         """The first that waits and could begin."""
@@ -193,7 +263,9 @@ class Scheduler:
             else:
                 self._meter.batch(len(group))
                 self._write(self.running)
-                self._sample(group, logits, [len(row) - 1 for row in tokens])
+                may_wait = may_run_ahead(group, tokens, self._options.runs_ahead) and self._is_everybody(group)
+                if not may_wait or not self._queue(group, logits):
+                    self._sample(group, logits, [len(row) - 1 for row in tokens])
                 return
 
     def _sample(self, group: list[Generation], logits: torch.Tensor, ahead: list[int]) -> None:
@@ -203,12 +275,21 @@ class Scheduler:
             return
         chosen = [group[row] for row in at]
         drafts = [generation.draft for generation in chosen]
-        found = verify(
-            logits[at] if len(at) < len(group) else logits,
-            [ahead[row] for row in at],
-            drafts,
-            [generation.sampler for generation in chosen],
-        )
+        try:
+            found = verify(
+                logits[at] if len(at) < len(group) else logits,
+                [ahead[row] for row in at],
+                drafts,
+                [generation.sampler for generation in chosen],
+            )
+        except BaseException as error:  # noqa: BLE001
+            if len(chosen) == 1:
+                self._fail(chosen[0], error)
+                return
+            # Memory may have been short for all of them together.
+            for row in at:
+                self._sample([group[row]], logits[row : row + 1], [ahead[row]])
+            return
         for generation, tokens in zip(chosen, found, strict=True):
             self._take(generation, tokens)
 

@@ -17,12 +17,15 @@ class SchedulerOptions:
         max_waiting: most that wait for their turn; one more is refused.
         prefill_tokens: once so many tokens of prompts were fed in a step, the others' next tokens come first.
         speculation: how tokens are drafted where a request says nothing of it; None for not at all.
+        runs_ahead: whether a decode pass may be launched before the tokens of the one before it are known here, so that the
+            device need not wait for the host; None for on a GPU only.
     """
 
     max_batch: int = 64
     max_waiting: int = 1024
     prefill_tokens: int = 512
     speculation: Speculation | None = None
+    runs_ahead: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_batch", "max_waiting", "prefill_tokens"):

@@ -15,9 +15,9 @@ from typing import Any
 from ..command_line import UsageParser, exit_code_of, tell_error
 from ..config import DEFAULT_PRESET
 from ..errors import KittyKvError
+from .offline import GROUP, TASKS
 from .report import report
 from .run import DEFAULT_LENGTHS, DEFAULT_LIMIT, Plan, evaluate
-from .tasks.offline import GROUP, TASKS
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ConfigError
 
-VERSION = 1
+VERSION = 2
 RUN, ITEMS = "run.json", "items.jsonl"
 
 

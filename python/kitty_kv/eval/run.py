@@ -17,12 +17,13 @@ from .. import __version__
 from ..config import KittyConfig
 from ..hf.cache import KittyCache
 from ..hf.loading import LoadedModel, load_model
+from ..tasks.item import Item
 from .evaluator import CHUNK_TOKENS, Evaluator
-from .item import Item, Outcome
+from .offline import check_lengths, make_items, resolve_tasks
+from .outcome import Outcome
 from .results_folder import ResultsFolder
 from .scoring import answer_items
 from .summary import BASELINE, summarize
-from .tasks.offline import check_lengths, make_items, resolve_tasks
 
 DEFAULT_LENGTHS = (512, 1024, 2048)
 DEFAULT_LIMIT = 6

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ..tasks.item import Item
 from .evaluator import Evaluator, GenerationRequest, Likelihood
 from .generations import GenerationResult
-from .item import Item, Outcome
-from .tasks.offline import ASKED, BOOK
+from .offline import ASKED, BOOK
+from .outcome import Outcome
 
 # Beyond the right answer's, so that a wrong one of about its length can end.
 SPARE_TOKENS = 16

@@ -55,6 +55,7 @@ class DecodeGraphs:
         real: torch.Tensor | None,
         tokens: Sequence[Sequence[int]],
         positions: Sequence[Sequence[int]],
+        on_device: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Feeds each row its tokens, in a whole pass: logits ``[B, S, V]``, which the next call overwrites.
 
@@ -62,6 +63,7 @@ class DecodeGraphs:
             pages: of the batch, and what is padded behind its rows.
             real: which tokens are real, bool ``[B, S]``; None for all.
             tokens, positions: ``[B, S]``, padding included.
+            on_device: int64 ``[N]``, what the first token of each of the first N rows really is.
 
         Raises:
             CacheBusyError, CacheOutOfMemoryError: as an ordinary pass; nothing has changed.
@@ -71,6 +73,8 @@ class DecodeGraphs:
         step = pages.begin_decoding(new_tokens, real)
         graph = self._graph(pages, new_tokens)
         graph.tables.load(pages.rows, step.rows, tokens, positions)
+        if on_device is not None:
+            graph.tables.tokens[: len(on_device), 0] = on_device
         logits = self._run(graph)
         pages.end_decoding(graph.tables.view)
         return logits

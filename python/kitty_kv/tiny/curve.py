@@ -6,7 +6,7 @@ import math
 from dataclasses import fields
 from pathlib import Path
 
-from .loop import CurvePoint
+from .loop import CurvePoint, TaskPoint
 
 _WIDTH, _HEIGHT = 720, 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 36, 44
@@ -16,9 +16,9 @@ _SERIES = (
 )
 
 
-def write_csv(points: list[CurvePoint], path: Path) -> None:
-    """One line a point, columns as in `CurvePoint`; what was not measured is left empty."""
-    names = [field.name for field in fields(CurvePoint)]
+def write_csv(points: list[CurvePoint] | list[TaskPoint], path: Path) -> None:
+    """One line a point, columns as its fields; what was not measured is left empty."""
+    names = [field.name for field in fields(points[0])]
     lines = [",".join(names)]
     lines += [",".join(_cell(getattr(point, name)) for name in names) for point in points]
     path.write_text("\n".join(lines) + "\n")
@@ -52,8 +52,8 @@ def write_svg(points: list[CurvePoint], path: Path) -> None:
     path.write_text("\n".join([head, background, *parts, "</svg>"]) + "\n")
 
 
-def _cell(value: float) -> str:
-    if isinstance(value, int):
+def _cell(value: float | str) -> str:
+    if isinstance(value, (int, str)):
         return str(value)
     return "" if math.isnan(value) else f"{value:.5g}"
 

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
+from ..errors import ConfigError
 from .model_definition import ModelShape, TinyModel
 from .tokenizer import EOS_ID, save_tokenizer
 
@@ -26,9 +28,19 @@ def export_model(model: TinyModel, tokenizer: Tokenizer, folder: Path) -> None:
     save_tokenizer(tokenizer, folder, model.shape.max_positions)
 
 
-def load_exported(folder: Path) -> TinyModel:
-    """The plain model with an exported folder's weights, in float32."""
-    config = json.loads((folder / "config.json").read_text())
+def load_exported(folder: Path, dropout: float = 0.0) -> TinyModel:
+    """The plain model with an exported folder's weights, in float32.
+
+    Raises:
+        ConfigError: the folder is no such export.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        weights = load_file(folder / "model.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ConfigError(
+            f'Cannot go on from the model "{folder}": {error}; give a folder that this recipe wrote'
+        ) from error
     shape = ModelShape(
         vocab_size=config["vocab_size"],
         intermediate_size=config["intermediate_size"],
@@ -41,8 +53,8 @@ def load_exported(folder: Path) -> TinyModel:
         rope_theta=config["rope_theta"],
         norm_eps=config["rms_norm_eps"],
     )
-    model = TinyModel(shape)
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    model = TinyModel(shape, dropout)
+    model.load_state_dict(weights)
     return model
 
 

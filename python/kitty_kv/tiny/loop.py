@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .evaluate import Windows, bits_per_byte
-from .model_definition import TinyModel
+from .model_definition import IGNORED, TinyModel
 from .optimizer import build_optimizers, learning_rate_factor
 from .settings import TrainSettings
-from .source import Source, batches
+from .source import Source, batches, mixed
+from .task_accuracy import Question, accuracies
 
 # cuDNN's attention is the fastest on Hopper; the others stand by for devices and sizes that it does not take.
 ATTENTION_ORDER = [
@@ -41,13 +44,29 @@ class CurvePoint:
     learning_rate_factor: float
     train_bits_per_byte: float = math.nan
     valid_bits_per_byte: float = math.nan
+    task_accuracy: float = math.nan  # mean over the task families
+
+
+@dataclass(frozen=True)
+class TaskPoint:
+    """The share of a family's questions at one length that were answered right after so many steps."""
+
+    step: int
+    task: str
+    length: int
+    accuracy: float
 
 
 @dataclass
 class TrainResult:
-    """What a run leaves: the curve, and the weights of its best validation."""
+    """What a run leaves: the curves, and the weights of its best validation.
+
+    The best is where bits per byte and the share of wrong answers have the lowest sum.
+    """
 
     points: list[CurvePoint] = field(default_factory=list)
+    task_points: list[TaskPoint] = field(default_factory=list)
+    best_score: float = math.inf
     best_bits_per_byte: float = math.inf
     best_step: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
@@ -61,6 +80,8 @@ class Trainer:
         train_sample: measured beside it, so that the curve shows memorising.
         started: `time.monotonic()` at the start of the command, from which `settings.minutes` counts.
         report: receives progress, one line at a time.
+        tasks: makes rows of task documents (`task_rows.py`), `settings.task_share` of a step's, from the progress.
+        questions: asked along the way (`task_accuracy.py`).
     """
 
     def __init__(
@@ -72,7 +93,10 @@ class Trainer:
         settings: TrainSettings,
         started: float,
         report: Callable[[str], None] = print,
+        tasks: Callable[[Callable[[], float]], Iterator[np.ndarray]] | None = None,
+        questions: Sequence[Question] = (),
     ) -> None:
+        self._make_tasks, self._questions = tasks, questions
         self._model, self._source, self._settings, self._report = model, source, settings, report
         self._valid, self._train_sample = valid, train_sample
         self._device = model.model.embed_tokens.weight.device
@@ -88,10 +112,16 @@ class Trainer:
     def run(self) -> TrainResult:
         """Train to the end of the plan; the model holds the best weights afterwards."""
         settings = self._settings
-        stream = batches(self._source, settings.length, settings.rows, settings.seed, self._progress)
+        task_rows = round(settings.rows * settings.task_share) if self._make_tasks is not None else 0
+        stream = batches(self._source, settings.length, settings.rows - task_rows, settings.seed, self._progress)
         losses: list[Tensor] = []
         self._model.train()
-        with sdpa_kernel(ATTENTION_ORDER, set_priority=True):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.closing(stream))
+            if self._make_tasks is not None:
+                tasks = stack.enter_context(contextlib.closing(self._make_tasks(self._progress)))
+                stream = mixed(stream, tasks, task_rows)
+            stack.enter_context(sdpa_kernel(ATTENTION_ORDER, set_priority=True))
             while self._progress() < 1:
                 epoch, rows = next(stream)
                 losses.append(self._train_step(torch.from_numpy(rows.astype("int64"))))
@@ -102,7 +132,6 @@ class Trainer:
                 if self._is_due(_LOG_POINTS):
                     self._log(epoch, losses)
                     losses = []
-        stream.close()
         self._model.load_state_dict(self._result.best_weights)
         return self._result
 
@@ -111,8 +140,11 @@ class Trainer:
         if self._on_gpu:
             rows = rows.pin_memory().to(self._device, non_blocking=True)
         factor = self._learning_rate_factor()
+        # What is not scored comes as its complement.
+        inputs = torch.where(rows < 0, ~rows, rows)[:, :-1]
+        targets = torch.where(rows < 0, IGNORED, rows)[:, 1:]
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._on_gpu):
-            loss = self._model.loss_sum(rows[:, :-1], rows[:, 1:]) / rows[:, 1:].numel()
+            loss = self._model.loss_sum(inputs, targets) / (targets != IGNORED).sum()
         loss.backward()
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
@@ -143,24 +175,32 @@ class Trainer:
     def _log(self, epoch: int, losses: list[Tensor]) -> None:
         loss = torch.stack(losses).mean().item()
         seconds = time.monotonic() - self._begun
-        train, valid = self._measure() if self._is_due(_EVALUATIONS) else (math.nan, math.nan)
+        train, valid, accuracy = self._measure() if self._is_due(_EVALUATIONS) else (math.nan,) * 3
         tokens = self._step * self._settings.rows * self._settings.length
         factor = self._learning_rate_factor()
         points = self._result.points
-        points.append(CurvePoint(self._step, epoch, tokens, seconds, loss, factor, train, valid))
+        points.append(CurvePoint(self._step, epoch, tokens, seconds, loss, factor, train, valid, accuracy))
         self._report(self._line(points[-1], points[-2] if len(points) > 1 else None))
 
-    def _measure(self) -> tuple[float, float]:
-        """Bits per byte of the training sample and of the validation text; keeps the weights if they are the best yet."""
+    def _measure(self) -> tuple[float, float, float]:
+        """Bits per byte of the training sample and the validation text, accuracy; keeps the weights if they are the best yet."""
         begun = time.monotonic()
         rows = self._settings.rows
         train = bits_per_byte(self._model, self._train_sample, rows, autocast=self._on_gpu)
         valid = bits_per_byte(self._model, self._valid, rows, autocast=self._on_gpu)
-        if valid < self._result.best_bits_per_byte:
+        found = accuracies(self._model, self._questions, rows, autocast=self._on_gpu)
+        self._result.task_points += [TaskPoint(self._step, *key, share) for key, share in found.items()]
+        accuracy = sum(found.values()) / len(found) if found else math.nan
+        score = valid + (1 - accuracy if found else 0)
+        if score < self._result.best_score:
+            self._result.best_score = score
             self._result.best_bits_per_byte, self._result.best_step = valid, self._step
             self._result.best_weights = {name: p.clone() for name, p in self._model.state_dict().items()}
         self._evaluation_seconds = time.monotonic() - begun
-        return train, valid
+        if found:
+            told = "  ".join(f"{task}@{length} {share:.0%}" for (task, length), share in found.items())
+            self._report(f"answered right: {told}")
+        return train, valid, accuracy
 
     def _line(self, point: CurvePoint, previous: CurvePoint | None) -> str:
         tokens = point.tokens - (previous.tokens if previous else 0)
@@ -173,4 +213,6 @@ class Trainer:
         )
         if not math.isnan(point.valid_bits_per_byte):
             line += f"  bits/byte train {point.train_bits_per_byte:.4f} valid {point.valid_bits_per_byte:.4f}"
+        if not math.isnan(point.task_accuracy):
+            line += f"  tasks {point.task_accuracy:.1%}"
         return line

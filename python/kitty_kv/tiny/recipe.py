@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import platform
@@ -24,6 +25,8 @@ from .model_definition import TinyModel
 from .sample import sample
 from .settings import MODEL_LIMIT_BYTES, TrainSettings
 from .source import TextSource
+from .task_accuracy import draw_questions
+from .task_rows import task_rows
 from .text import Corpus, excerpt, hold_out, read_corpus
 from .tokenizer import train_tokenizer
 
@@ -56,11 +59,9 @@ def make_model(
     if out.exists() and not out.is_dir():
         raise ConfigError(f'Cannot write the model to "{out}": it is a file; give a folder as --out')
     data = _prepare(text, valid, settings)
-    shape = settings.model_shape(data.tokenizer.get_vocab_size())
     source = TextSource(data.train, data.tokenizer, settings.bpe_dropout, settings.plain_from, settings.seed)
-    model = TinyModel(shape, settings.dropout)
-    model.initialize(settings.seed)
-    model.to(device)
+    model = _first_model(data, settings).to(device)
+    shape = model.shape
     is_compiled = device.type == "cuda" and importlib.util.find_spec("triton") is not None
     if is_compiled:
         model.compile_parts()
@@ -70,9 +71,26 @@ def make_model(
         f"{_hardware(device)}; {time.monotonic() - started:.0f} s to prepare"
     )
     torch.manual_seed(settings.seed)
-    trainer = Trainer(model, source, data.valid_windows, data.train_windows, settings, started, report)
+    tasks, questions = None, []
+    if settings.task_share:
+        tasks = functools.partial(
+            task_rows, text, data.tokenizer, settings.length, settings.seed, settings.task_workers
+        )
+        questions = draw_questions(data.tokenizer, data.valid, settings.length)
+    trainer = Trainer(
+        model, source, data.valid_windows, data.train_windows, settings, started, report, tasks, questions
+    )
     result = trainer.run()
     return _finish(model, data, settings, result, out, started, report)
+
+
+def _first_model(data: _Data, settings: TrainSettings) -> TinyModel:
+    """With drawn weights, or with those of the model to go on from."""
+    if settings.initial is not None:
+        return load_exported(Path(settings.initial), settings.dropout)
+    model = TinyModel(settings.model_shape(data.tokenizer.get_vocab_size()), settings.dropout)
+    model.initialize(settings.seed)
+    return model
 
 
 @dataclass(frozen=True)
@@ -90,7 +108,10 @@ def _prepare(text: Path, valid: Path | None, settings: TrainSettings) -> _Data:
         valid_corpus = read_corpus(valid)
     else:
         train_corpus, valid_corpus = hold_out(train_corpus)
-    tokenizer = train_tokenizer(train_corpus.documents, settings.vocab_size)
+    if settings.initial is None:
+        tokenizer = train_tokenizer(train_corpus.documents, settings.vocab_size)
+    else:
+        tokenizer = Tokenizer.from_file(str(Path(settings.initial) / "tokenizer.json"))
     train_sample = excerpt(train_corpus, _TRAIN_SAMPLE_CHARACTERS)
     return _Data(
         train=train_corpus,
@@ -126,6 +147,8 @@ def _finish(
         bits = bits_per_byte(exported, data.valid_windows, settings.rows, autocast=device.type == "cuda")
         write_csv(result.points, folder / "curve.csv")
         write_svg(result.points, folder / "curve.svg")
+        if result.task_points:
+            write_csv(result.task_points, folder / "task_curve.csv")
         record = RunRecord(
             settings=settings,
             shape=model.shape,

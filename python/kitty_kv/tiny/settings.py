@@ -27,6 +27,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "dropout": (0, 0.9),
     "bpe_dropout": (0, 0.9),
     "plain_from": (0, 1),
+    "task_share": (0, 1),
+    "task_workers": (1, 1024),
 }
 
 
@@ -59,6 +61,9 @@ class TrainSettings:
     decay_share: float = _option(0.8, "last share of the training in which the learning rate falls to zero")
     dropout: float = _option(0.15, "dropout of what a layer adds to the residual stream")
     bpe_dropout: float = _option(0.1, "probability that a merge is skipped while BPE-dropout is on")
+    task_share: float = _option(0.0, "share of a step's rows that are documents of the offline task families")
+    task_workers: int = _option(4, "processes that make them")
+    initial: str | None = _option(None, "folder of a model to go on from, its sizes and tokenizer kept")
     plain_from: float = _option(0.85, "share of the training after which BPE-dropout is off")
 
     def __post_init__(self) -> None:

@@ -65,6 +65,9 @@ def batches(
     with ThreadPoolExecutor(1) as background:
         pending = np.empty((0, length + 1), np.uint16)
         epoch = 0
+        if rows == 0:
+            while True:
+                yield epoch, pending[:0]
         upcoming = background.submit(packed_rows, source, length, 0, 0.0, seed)
         while True:
             pending = np.concatenate([pending, upcoming.result()])
@@ -73,3 +76,11 @@ def batches(
                 yield epoch, pending[:rows]
                 pending = pending[rows:]
             epoch += 1
+
+
+def mixed(
+    text: Iterator[tuple[int, np.ndarray]], tasks: Iterator[np.ndarray], task_rows: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The batches of `text` with `task_rows` rows of `tasks` added to each."""
+    for epoch, rows in text:
+        yield epoch, np.concatenate([rows.astype(np.int32), *(next(tasks)[None] for _ in range(task_rows))])

@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--valid", type=Path, help="text to validate on; by default the last 5%% of --text")
     parser.add_argument("--out", type=Path, default=MODEL_PATH, help="folder to write (default: the bundled model's)")
     for field in fields(TrainSettings):
-        kind = {"str": str, "float": float, "float | None": float}.get(str(field.type), int)
+        kind = {"str": str, "str | None": str, "float": float, "float | None": float}.get(str(field.type), int)
         shown = "" if field.default is None else f" (default {field.default})"
         if field.name == "minutes":
             shown = f" (default {_DEFAULT_MINUTES:g}, without --steps)"

@@ -9,7 +9,7 @@ import {
   renameSync,
   writeSync,
 } from "node:fs";
-import { open, rm, stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { KittyError } from "../../errors.js";
@@ -70,23 +70,6 @@ export class JobFolder {
 
   async remove(): Promise<void> {
     await rm(this.path, { recursive: true, force: true });
-  }
-
-  /** Reads bytes of the log; no bytes where there is none yet. */
-  async readLog(offset: number, limitBytes: number): Promise<{ bytes: Buffer; sizeBytes: number }> {
-    let file;
-    try {
-      file = await open(this.file(LOG_FILE), "r");
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return { bytes: Buffer.alloc(0), sizeBytes: 0 };
-      throw error;
-    }
-    try {
-      const { bytesRead, buffer } = await file.read(Buffer.alloc(limitBytes), 0, limitBytes, offset);
-      return { bytes: buffer.subarray(0, bytesRead), sizeBytes: (await file.stat()).size };
-    } finally {
-      await file.close();
-    }
   }
 
   /** Makes a rename last. */

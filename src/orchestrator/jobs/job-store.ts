@@ -129,7 +129,6 @@ export class JobStore {
       previous: null,
       attempt: 0,
       kind: spec.kind,
-      priority: spec.priority,
       name: spec.name ?? null,
       parent: parent ?? null,
     };

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from kitty_kv.engine import unknown_tokens
 from kitty_kv.hf.miniature import miniature
 
 # pytest imports test files without putting their folder on the path.
@@ -21,6 +22,12 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=[False, True], ids=["in-step", "ahead"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decode passes that wait for the tokens of the one before, as on a CPU, and such that do not, as on a GPU."""
+    monkeypatch.setattr(unknown_tokens, "gains_by_it", lambda group: request.param)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from kitty_kv.hf.miniature import CONTEXT_LENGTH, VOCABULARY
 
 CHUNK = 32
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "both_ways")
 
 
 def new_pool(model, **options) -> KvPool:

@@ -1,0 +1,109 @@
+"""The offline tasks by name, and their questions: the same for the same seed, whatever preset answers them."""
+
+from __future__ import annotations
+
+import difflib
+import pathlib
+import random
+from collections.abc import Sequence
+
+from ..errors import ConfigError
+from ..hf.loading import LoadedModel
+from ..sim.windows import EXCERPT, read_text
+from ..tasks.arithmetic import arithmetic
+from ..tasks.book_perplexity import book_windows
+from ..tasks.copying import copying
+from ..tasks.fitting import sentences
+from ..tasks.item import Item
+from ..tasks.multi_key import multi_key
+from ..tasks.passkey import passkey
+from ..tasks.variable_tracking import variable_tracking
+from .paper_tasks import PAPER_TASKS
+
+ASKED = {"passkey": passkey, "multi_key": multi_key, "variable_tracking": variable_tracking}
+WRITTEN = {"copying": copying, "arithmetic": arithmetic}
+BOOK = "book_perplexity"
+TASKS = (*ASKED, *WRITTEN, BOOK)
+GROUP = "offline"
+SHORTEST = 512
+
+
+def resolve_tasks(names: Sequence[str]) -> list[str]:
+    """Task names without doubles, ``offline`` standing for all.
+
+    Raises:
+        ConfigError: there is none, or one is unknown.
+    """
+    if not names:
+        raise ConfigError(f"Cannot evaluate: no task is named; give {GROUP}, or some of {', '.join(TASKS)}.")
+    found: dict[str, None] = {}
+    for name in names:
+        if name in PAPER_TASKS:
+            raise ConfigError(
+                f"Cannot evaluate task {name!r} here: it is lm-evaluation-harness's; run python -m kitty_kv.eval.harness run "
+                f"--model kitty --paper {name} (docs/evaluation.md).",
+                code="harness_task",
+                details={"task": name},
+            )
+        if name != GROUP and name not in TASKS:
+            nearest = difflib.get_close_matches(name, [*TASKS, GROUP], n=1, cutoff=0.5)
+            hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
+            raise ConfigError(
+                f"Cannot evaluate task {name!r}: it is unknown{hint} The tasks are {', '.join(TASKS)}, and {GROUP} for all.",
+                code="unknown_task",
+                details={"task": name, "known": [*TASKS, GROUP]},
+            )
+        found.update(dict.fromkeys(TASKS if name == GROUP else [name]))
+    return list(found)
+
+
+def check_lengths(lengths: Sequence[int], loaded: LoadedModel) -> None:
+    """Checks that the model's context takes questions of such lengths.
+
+    Raises:
+        ConfigError: it does not, or one is too short for a question.
+    """
+    if not lengths or min(lengths) < SHORTEST:
+        raise ConfigError(
+            f"Cannot evaluate at lengths {', '.join(map(str, lengths)) or 'none'}: questions take {SHORTEST} tokens or more."
+        )
+    if max(lengths) > loaded.context_length:
+        raise ConfigError(
+            f"Cannot evaluate at {max(lengths)} tokens: the context of {loaded.name} is {loaded.context_length}; give smaller "
+            "--lengths.",
+            code="context_exceeded",
+            details={"length": max(lengths), "contextLength": loaded.context_length},
+        )
+
+
+def make_items(
+    names: Sequence[str], loaded: LoadedModel, lengths: Sequence[int], items: int, seed: int, text: pathlib.Path | None
+) -> list[Item]:
+    """``items`` questions of each task, the lengths in turn.
+
+    Args:
+        text: what fills prompts and is measured; None for the excerpt of Treasure Island.
+
+    Raises:
+        ConfigError: the text is unreadable or too short.
+    """
+    book = read_text(text or EXCERPT)
+    filler = sentences(book)
+    tokenizer = loaded.tokenizer
+
+    def count(prompt: str) -> int:
+        return len(tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"])
+
+    found: list[Item] = []
+    for name in names:
+        if name == BOOK:
+            encoded = tokenizer(book, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
+            found += book_windows(book, encoded["offset_mapping"], lengths, items)
+            continue
+        make = {**ASKED, **WRITTEN}[name]
+        for index in range(items):
+            length = lengths[index % len(lengths)]
+            # A string seeds alike in every process and version of Python.
+            chance = random.Random(f"{seed}/{name}/{index}/{length}")
+            found.append(make(index, length, chance, filler, count))
+    return found

@@ -1,1 +1,0 @@
-"""Generators of questions, one a file; ``offline.py`` lists them."""

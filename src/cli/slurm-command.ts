@@ -1,0 +1,25 @@
+import { Command } from "commander";
+import { loadConfig, previewSlurm, resolveConfig } from "../index.js";
+import type { CommandContext, GlobalOptions } from "./create-program.js";
+import { readJobSpec } from "./read-job-spec.js";
+
+/** `slurm`: jobs and the cluster as Slurm sees them. */
+export function slurmCommand(context: CommandContext): Command {
+  return new Command("slurm").description("jobs on a cluster").addCommand(scriptCommand(context));
+}
+
+function scriptCommand({ output }: CommandContext): Command {
+  return new Command("script")
+    .description("print what would be submitted to Slurm for a job, and submit nothing")
+    .argument("<file>", "the job's spec as YAML or JSON; - reads stdin")
+    .action(async (file: string, _flags: object, self: Command) => {
+      const { config: path } = self.optsWithGlobals<GlobalOptions>();
+      const config = path === undefined ? resolveConfig() : await loadConfig(path);
+      const scripts = previewSlurm(await readJobSpec(file), config);
+      if (output.isJson) {
+        await output.json({ scripts });
+        return;
+      }
+      for (const { script } of scripts) await output.text(script);
+    });
+}

@@ -1,3 +1,0 @@
-export function InstancesPage() {
-  return <h1>Instances</h1>;
-}

@@ -1,3 +1,0 @@
-export function NewJobPage() {
-  return <h1>NewJob</h1>;
-}

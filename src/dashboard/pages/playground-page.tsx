@@ -1,3 +1,0 @@
-export function PlaygroundPage() {
-  return <h1>Playground</h1>;
-}

@@ -1,0 +1,39 @@
+import { join } from "node:path";
+import type { Config } from "../../config/schema.js";
+import { parseJobSpec, type JobSpec } from "../../job/job-spec.js";
+import { expandSweep } from "../../job/sweep.js";
+import { needsOf, taskScript, type Needs } from "../../runner/slurm-request.js";
+import { stateFolder } from "../../util/state-folder.js";
+
+export interface SlurmPreview {
+  script: string;
+  /** How many jobs it runs, as an array where there are several. */
+  tasks: number;
+}
+
+/**
+ * The scripts that a job would be submitted with: one, or one for each kind of resources that a sweep's children need.
+ * @throws ConfigError
+ */
+export function previewSlurm(input: unknown, config: Config): SlurmPreview[] {
+  const attempt = "print what would be submitted";
+  const spec = parseJobSpec(input, attempt);
+  const specs = spec.kind === "sweep" ? expandSweep(spec.params, attempt).map((child) => child.spec) : [spec];
+  const groups = groupByNeeds(specs, config.slurm);
+  const folder = join(config.slurm.folder ?? config.jobs.folder ?? stateFolder(), "slurm", "NAME");
+  return groups.map(({ needs, count }) => {
+    const array = count === 1 ? undefined : { count, parallel: config.slurm.arrayParallel };
+    const placed = { name: "kitty-kv-NAME", comment: "kitty-kv NAME", folder, outputFile: "out.txt", array };
+    return { script: taskScript(config.slurm, needs, { ...placed, isRequeued: true }), tasks: count };
+  });
+}
+
+function groupByNeeds(specs: readonly JobSpec[], slurm: Config["slurm"]): { needs: Needs; count: number }[] {
+  const groups = new Map<string, { needs: Needs; count: number }>();
+  for (const spec of specs) {
+    const needs = needsOf(slurm, spec);
+    const key = JSON.stringify(needs);
+    groups.set(key, { needs, count: (groups.get(key)?.count ?? 0) + 1 });
+  }
+  return [...groups.values()];
+}

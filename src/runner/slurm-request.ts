@@ -1,0 +1,54 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Config } from "../config/schema.js";
+import { ConfigError } from "../errors.js";
+import type { JobSpec } from "../job/job-spec.js";
+import { batchScript } from "../slurm/batch-script.js";
+import type { SlurmRequest } from "../slurm/directives.js";
+import { packageRoot } from "./package-root.js";
+
+/** What differs between submissions. */
+export type Placed = Pick<SlurmRequest, "name" | "comment" | "folder" | "outputFile" | "array" | "isRequeued">;
+/** What a job asks for; all jobs of an array ask for the same. */
+export type Needs = Omit<SlurmRequest, keyof Placed>;
+
+/** What a job needs of Slurm: the configuration's section, with the job's own resources and priority over it. */
+export function needsOf(slurm: Config["slurm"], spec?: Pick<JobSpec, "resources" | "priority">): Needs {
+  const { gpus, cpus, memoryMiB, timeLimitMinutes } = spec?.resources ?? {};
+  const { partition, account, qos, nodes, gpuType, gres, constraint, signalSeconds, directives, suppress } = slurm;
+  return {
+    ...{ partition, account, qos, nodes, gpuType, gres, constraint, signalSeconds, directives, suppress },
+    gpus: gpus ?? slurm.gpus,
+    cpus: cpus ?? slurm.cpus,
+    memoryMiB: memoryMiB ?? slurm.memoryMiB,
+    timeLimitMinutes: timeLimitMinutes ?? slurm.timeLimitMinutes,
+    // Only administrators may raise a priority; a higher one is submitted first.
+    nice: Math.max(0, -(spec?.priority ?? 0)),
+  };
+}
+
+/** The script that runs the tasks of a folder; see `runSlurmTask`. */
+export function taskScript(slurm: Config["slurm"], needs: Needs, placed: Placed): string {
+  return batchScript({
+    request: { ...needs, ...placed },
+    command: taskCommand(slurm, placed.folder),
+    ...{ setup: slurm.setup, teardown: slurm.teardown, template: readTemplate(slurm.template) },
+  });
+}
+
+function taskCommand(slurm: Config["slurm"], folder: string): string[] {
+  return [slurm.node ?? process.execPath, join(packageRoot(), "dist", "cli", "main.js"), "slurm", "work", folder];
+}
+
+function readTemplate(path: string | null): string | undefined {
+  if (path === null) return undefined;
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new ConfigError(`Cannot read slurm.template: ${(cause as Error).message}, check the path`, {
+      code: "file_not_found",
+      details: { path },
+      cause,
+    });
+  }
+}

@@ -1,0 +1,72 @@
+import { ConfigError } from "../errors.js";
+import { directivesOf, type SlurmRequest } from "./directives.js";
+import { quoteForShell } from "./quote.js";
+
+/** A task ends with it when it was told that its time is nearly over; it is then put back into the queue. */
+export const INTERRUPTED_EXIT_CODE = 75;
+
+export interface ScriptParts {
+  request: SlurmRequest;
+  /** The program and its arguments, which no shell interprets; the task's number becomes the last one. */
+  command: readonly string[];
+  /** Lines of the site's own shell: modules, paths. */
+  setup: readonly string[];
+  teardown: readonly string[];
+  /** A script of the site's own, with {{directives}}, {{setup}}, {{command}} and {{teardown}}. @default ours */
+  template?: string | undefined;
+}
+
+const TEMPLATE = `#!/bin/bash
+{{directives}}
+
+{{setup}}
+{{command}}
+{{teardown}}
+exit "$kitty_kv_code"
+`;
+
+/**
+ * The script of a submission.
+ * @throws ConfigError `invalid_directive`, `invalid_template`
+ */
+export function batchScript({ request, command, setup, teardown, template = TEMPLATE }: ScriptParts): string {
+  for (const name of ["directives", "command"]) {
+    if (template.includes(`{{${name}}}`)) continue;
+    throw new ConfigError(`Cannot use this slurm.template: it has no {{${name}}}, add a line with it`, {
+      code: "invalid_template",
+      details: { missing: name },
+    });
+  }
+  const parts: Readonly<Record<string, string>> = {
+    directives: directivesOf(request)
+      .map((directive) => `#SBATCH ${directive}`)
+      .join("\n"),
+    setup: setup.join("\n"),
+    command: commandLines(command),
+    teardown: [...teardown, REQUEUE].join("\n"),
+  };
+  // A function, so that a $ in a part means nothing.
+  return template
+    .replaceAll(/\{\{(\w+)\}\}/g, (whole, name: string) => parts[name] ?? whole)
+    .replaceAll(/\n{3,}/g, "\n\n");
+}
+
+// Slurm ends the script when it has put the job back.
+const REQUEUE = `if [ "$kitty_kv_code" = ${String(INTERRUPTED_EXIT_CODE)} ]; then
+  scontrol requeue "\${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}\${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}" && sleep 60
+fi`;
+
+/** Slurm's signals reach the script's shell, which hands them on. */
+function commandLines(command: readonly string[]): string {
+  return `${command.map(quoteForShell).join(" ")} "\${SLURM_ARRAY_TASK_ID:-0}" &
+kitty_kv_worker=$!
+trap 'kill -USR1 "$kitty_kv_worker" 2>/dev/null' USR1
+trap 'kill -TERM "$kitty_kv_worker" 2>/dev/null' TERM
+wait "$kitty_kv_worker"
+kitty_kv_code=$?
+# A signal ends the wait, not the program.
+while kill -0 "$kitty_kv_worker" 2>/dev/null; do
+  wait "$kitty_kv_worker"
+  kitty_kv_code=$?
+done`;
+}

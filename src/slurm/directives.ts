@@ -1,0 +1,93 @@
+import { ConfigError } from "../errors.js";
+import { quoteForDirective } from "./quote.js";
+
+/** What is asked of Slurm for one submission. */
+export interface SlurmRequest {
+  /** Unique, so that the submission can be found again. */
+  name: string;
+  comment: string;
+  /** The job's working folder. */
+  folder: string;
+  /** In that folder; Slurm's own patterns (%a, %j) are allowed. */
+  outputFile: string;
+  array?: { count: number; parallel: number | null } | undefined;
+  partition: string | null;
+  account: string | null;
+  qos: string | null;
+  timeLimitMinutes: number | null;
+  nodes: number;
+  cpus: number | null;
+  memoryMiB: number | null;
+  gpus: number;
+  gpuType: string | null;
+  /** In place of `gpus` and `gpuType`. */
+  gres: string | null;
+  constraint: string | null;
+  /** So long before the time limit the job is told. */
+  signalSeconds: number | null;
+  /** Jobs with a higher one start later. */
+  nice: number;
+  isRequeued: boolean;
+  /** More options, as sbatch has them: `--reservation=name`. */
+  directives: readonly string[];
+  /** Names of options that are left out, of whichever of the above they are: `mem`. */
+  suppress: readonly string[];
+}
+
+/**
+ * The options of a submission as `#SBATCH` has them, quoted.
+ * @throws ConfigError `invalid_directive`
+ */
+export function directivesOf(request: SlurmRequest): string[] {
+  const suppressed = new Set(request.suppress.map((name) => name.replace(/^-+/, "")));
+  const own = ownOptions(request)
+    .filter(([name, value]) => value !== null && !suppressed.has(name))
+    .map(([name, value]) =>
+      value === true ? `--${name}` : `--${name}=${quoteForDirective(String(value), `--${name}`)}`,
+    );
+  const extra = request.directives.map(checkExtra);
+  // Later ones win, so what the site's own lines say does.
+  return [...own, ...extra];
+}
+
+type Option = readonly [name: string, value: string | number | true | null];
+
+function ownOptions(request: SlurmRequest): Option[] {
+  const { array, gpus, gpuType, gres, timeLimitMinutes, memoryMiB, signalSeconds } = request;
+  const parallel = array?.parallel ?? null;
+  const tasks =
+    array === undefined ? null : `0-${String(array.count - 1)}${parallel === null ? "" : `%${String(parallel)}`}`;
+  const wanted = gpus === 0 ? null : ["gpu", ...(gpuType === null ? [] : [gpuType]), String(gpus)].join(":");
+  return [
+    ["job-name", request.name],
+    ["comment", request.comment],
+    ["chdir", request.folder],
+    ["output", request.outputFile],
+    // A requeued job goes on in the same file.
+    ["open-mode", "append"],
+    ["array", tasks],
+    ["partition", request.partition],
+    ["account", request.account],
+    ["qos", request.qos],
+    ["time", timeLimitMinutes === null ? null : Math.max(1, Math.ceil(timeLimitMinutes))],
+    ["nodes", request.nodes],
+    ["ntasks", request.nodes],
+    ["cpus-per-task", request.cpus],
+    ["mem", memoryMiB === null ? null : `${String(memoryMiB)}M`],
+    ["gres", gres ?? wanted],
+    ["constraint", request.constraint],
+    ["signal", signalSeconds === null ? null : `B:USR1@${String(signalSeconds)}`],
+    ["nice", request.nice === 0 ? null : request.nice],
+    ["requeue", request.isRequeued ? true : null],
+  ];
+}
+
+/** An extra option goes in as it is written, one a line. */
+function checkExtra(text: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+  if (/^--?[A-Za-z]/.test(text) && !/[\u0000-\u001f\u007f]/.test(text)) return text;
+  throw new ConfigError(
+    `Cannot use ${JSON.stringify(text)} under slurm.directives: each is one option of sbatch in one line, such as --reservation=name`,
+    { code: "invalid_directive", details: { directive: text } },
+  );
+}
