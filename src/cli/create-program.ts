@@ -11,6 +11,7 @@ import type { Output } from "./output.js";
 import { overlayCommand } from "./overlay-command.js";
 import { packageVersion } from "./package-version.js";
 import { slurmCommand } from "./slurm-command.js";
+import { reportCommand } from "./report-command.js";
 import { simulateCommand } from "./simulate-command.js";
 import { upCommand } from "./up-command.js";
 
@@ -37,6 +38,7 @@ const COMMANDS = [
   simulateCommand,
   evalCommand,
   benchCommand,
+  reportCommand,
   doctorCommand,
 ];
 

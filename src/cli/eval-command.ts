@@ -1,9 +1,11 @@
+import { join } from "node:path";
 import { Command } from "commander";
-import { loadConfig, resolveConfig } from "../index.js";
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { Interrupt } from "./interrupt.js";
 import { parseCount, parseInteger } from "./parse-flags.js";
+import { readConfig } from "./read-config.js";
 import { runPythonTask, toArguments } from "../runner/python-task.js";
+import { stateFolder } from "../util/state-folder.js";
 
 const TASK = { name: "evaluate", failureCode: "eval_failed", module: "kitty_kv.eval" };
 
@@ -16,13 +18,14 @@ interface EvalFlags extends GlobalOptions {
   model?: string;
   text?: string;
   out?: string;
+  stopEarly?: boolean;
 }
 
 /** `eval`: whether a preset loses accuracy on a model, beside its 16-bit cache on the same items. */
 export function evalCommand({ output }: CommandContext): Command {
   return addFlags(new Command("eval")).action(async (_flags: object, self: Command) => {
     const flags = self.optsWithGlobals<EvalFlags>();
-    const config = flags.config === undefined ? resolveConfig() : await loadConfig(flags.config);
+    const config = await readConfig(flags);
     using interrupt = new Interrupt();
     const signal = AbortSignal.any([interrupt.signal, output.closed]);
     const onProgress = (line: string): void => {
@@ -32,7 +35,10 @@ export function evalCommand({ output }: CommandContext): Command {
     const model = flags.model ?? config.model;
     const preset = flags.preset ?? [...new Set([config.cache.preset, "fp16"])].join(",");
     const { device, dtype } = config.worker;
-    const args = toArguments({ preset, tasks, limit, lengths, seed, model, text, out, device, dtype });
+    // Without a folder of the user's, one that what decides the results names: the same command goes on in it.
+    const home = out === undefined ? join(stateFolder(), "evaluations") : undefined;
+    const values = toArguments({ preset, tasks, limit, lengths, seed, model, text, out, home, device, dtype });
+    const args = flags.stopEarly === true ? [...values, "--stop-early"] : values;
     const { report, ...figures } = await runPythonTask(config, { ...TASK, args }, { signal, onProgress });
     if (output.isJson) await output.json(figures);
     else await output.line(report);
@@ -50,5 +56,9 @@ function addFlags(command: Command): Command {
     .option("--seed <s>", "of the questions (0)", parseInteger("--seed"))
     .option("--model <model>", "folder or hub id; without it the bundled model")
     .option("--text <file>", "UTF-8 text, plain or .xz; without it an excerpt of Treasure Island")
-    .option("--out <folder>", "keep results here, item by item; a run that was killed goes on from it");
+    .option("--stop-early", "end a preset's task once it is clearly worse than fp16, or clearly as good")
+    .option(
+      "--out <folder>",
+      "keep results and the report here; a run that was killed goes on (a folder below KITTY_KV_HOME/evaluations)",
+    );
 }

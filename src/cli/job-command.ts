@@ -1,19 +1,11 @@
 import { Command } from "commander";
-import {
-  ConfigError,
-  JOB_STATES,
-  loadConfig,
-  resolveConfig,
-  type Config,
-  type Job,
-  type JobSpecInput,
-  type JobState,
-} from "../index.js";
+import { ConfigError, JOB_STATES, type Job, type JobSpecInput, type JobState } from "../index.js";
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { readJobSpec } from "./read-job-spec.js";
 import { openJobs, openRunningJobs } from "./job-service.js";
 import { followLog, toLine, waitFor } from "./job-report.js";
 import { parseCount } from "./parse-flags.js";
+import { readConfig } from "./read-config.js";
 import { runInterruptibly } from "./run-context.js";
 
 /** `job`: durable jobs of this machine's KITTY_KV_HOME. */
@@ -138,10 +130,6 @@ function waitCommand(context: CommandContext): Command {
 async function print(job: Job, { output }: CommandContext): Promise<void> {
   if (output.isJson) await output.json(job);
   else await output.line(toLine(job));
-}
-
-async function readConfig({ config }: GlobalOptions): Promise<Config> {
-  return config === undefined ? resolveConfig() : await loadConfig(config);
 }
 
 function checkState(state: string): JobState {

@@ -62,6 +62,8 @@ export const evalParamsSchema = z.strictObject({
   seed: z.number().int().optional(),
   /** UTF-8 text, plain or .xz. @default an excerpt of Treasure Island */
   text: text.optional(),
+  /** End a preset's task once it is clearly worse than fp16, or clearly as good. */
+  stopEarly: z.boolean().optional(),
 });
 
 /** A job spec and, by field, the values that its children take: every combination is one child. */

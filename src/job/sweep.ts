@@ -3,6 +3,7 @@ import { cacheSchema } from "../config/schema.js";
 import { ConfigError } from "../errors.js";
 import { nearestName } from "../util/nearest-name.js";
 import {
+  evalParamsSchema,
   generateParamsSchema,
   latencyParamsSchema,
   simulateParamsSchema,
@@ -17,6 +18,7 @@ const PARAMS: Readonly<Record<string, readonly string[]>> = {
   generate: Object.keys(generateParamsSchema.shape),
   latency: Object.keys(latencyParamsSchema.shape),
   simulate: Object.keys(simulateParamsSchema.shape),
+  eval: Object.keys(evalParamsSchema.shape),
 };
 
 /** One child of a sweep: the values it has of the matrix, and its whole spec. */
@@ -82,7 +84,7 @@ function pathOf(field: string, kind: string, attempt: string): readonly string[]
   const params = PARAMS[kind] ?? [];
   const cache = Object.keys(cacheSchema.shape);
   if (TOP_LEVEL.includes(field)) return [field];
-  // A simulation has no seed of its own and a generation's is of its sampling, so the kind's own fields come first.
+  // A simulation has no seed of its own; a generation's is of its sampling, an evaluation's of its questions, so the kind's own fields come first.
   if (params.includes(field)) return ["params", field];
   if (cache.includes(field)) return ["cache", field];
   const known = [...TOP_LEVEL, ...params, ...cache];

@@ -1,6 +1,6 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { extname, join } from "node:path";
 import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
@@ -43,14 +43,38 @@ test("eval compares presets with fp16, keeps results in --out and goes on from t
   const second = JSON.parse((await kitty(args)).stdout) as Document;
   expect(second.rows).toEqual(document.rows);
   expect(second.resumedItems).toBe(4);
+  const out = join(folder, "all", "report.html");
+  const report = await execa(process.execPath, [CLI, "report", folder, "--out", out, "--json"]);
+  const { files, evaluations } = JSON.parse(report.stdout) as { files: string[]; evaluations: unknown[] };
+  expect(evaluations).toHaveLength(1);
+  expect(files.map((file) => extname(file))).toEqual([".html", ".md", ".json", ".csv"]);
+  expect(await readFile(out, "utf8")).toMatch(/^<!doctype html>[^]*kivi-2[^]*<svg[^]*<\/html>\n$/);
+});
+
+test("a report without results, or of none, is refused in one sentence", async () => {
+  const report = (...args: string[]) =>
+    execa(process.execPath, [CLI, "report", ...args], { reject: false, env: { KITTY_KV_HOME: join(folder, "new") } });
+  const cases: [string[], string, number][] = [
+    [[], "no job of kind eval, latency or simulate has succeeded", 2],
+    [["0f8fad5b-d9cb-469f-a165-70867728950e"], "there is none with this id", 1],
+    [[join(folder, "../")], "it holds neither run.json nor figures.json", 2],
+    [[CLI], "it is not readable as JSON", 2],
+    [[folder, "--out", "report.pdf"], "give a file that ends in .html", 2],
+  ];
+  for (const [args, message, exitCode] of cases) {
+    const found = await report(...args);
+    expect(found).toMatchObject({ exitCode, stdout: "" });
+    expect(found.stderr).toContain(message);
+  }
 });
 
 test("without a list the configuration's preset is held to fp16", async () => {
   const { stderr } = await kitty(["--verbose", "--seed", "-3"], {
+    KITTY_KV_HOME: folder,
     KITTY_KV_PYTHON: join(import.meta.dirname, "../fixtures/simulation/differing"),
   });
   expect(stderr).toContain(
-    "asked: -m kitty_kv.eval --json --preset=kitty-pro,fp16 --seed=-3 --device=auto --dtype=auto",
+    `asked: -m kitty_kv.eval --json --preset=kitty-pro,fp16 --seed=-3 --home=${folder}/evaluations --device=auto --dtype=auto`,
   );
 });
 

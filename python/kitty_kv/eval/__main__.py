@@ -17,6 +17,8 @@ from ..config import DEFAULT_PRESET
 from ..errors import KittyKvError
 from .offline import GROUP, TASKS
 from .report import report
+from .reporting.sources import read_sources
+from .reporting.write import write_report
 from .run import DEFAULT_LENGTHS, DEFAULT_LIMIT, Plan, evaluate
 
 
@@ -28,8 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         plan = _plan(arguments)
         document = evaluate(plan, lambda line: print(line, file=sys.stderr, flush=True))
         document["report"] = report(document)
-        if plan.out is not None:
-            _write(plan.out, document)
+        if document["folder"] is not None:
+            _write(pathlib.Path(document["folder"]), document)
+            document["report"] += f"\n\nEverything about it: {document['folder']}/report.html (.md, .json, .csv)"
     except KittyKvError as error:
         tell_error(error, is_json=is_json)
         return exit_code_of(error)
@@ -39,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _write(folder: pathlib.Path, document: dict[str, Any]) -> None:
     figures = {name: value for name, value in document.items() if name != "report"}
-    (folder / "report.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    (folder / "report.md").write_text(document["report"] + "\n", encoding="utf-8")
+    (folder / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_report(read_sources([folder]), folder / "report.html", document["date"])
 
 
 def _plan(arguments: Sequence[str]) -> Plan:
@@ -54,9 +57,11 @@ def _plan(arguments: Sequence[str]) -> Plan:
         seed=options.seed,
         text=options.text,
         out=options.out,
+        home=options.home,
         dtype=options.dtype,
         device=options.device,
         max_batch=options.max_batch,
+        stops_early=options.stop_early,
     )
 
 
@@ -70,7 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", help="model folder or hub id; default: the bundled model")
     parser.add_argument("--text", type=pathlib.Path, help="text file, plain or .xz; default: the bundled excerpt")
     parser.add_argument("--out", type=pathlib.Path, help="keep results here; a run that was killed goes on from it")
+    parser.add_argument("--home", type=pathlib.Path, help="without --out: keep them in a folder of their own in here")
     parser.add_argument("--max-batch", type=_count, default=16, help="generations that are decoded together")
+    parser.add_argument(
+        "--stop-early", action="store_true", help="end a preset's task when it is clearly worse than fp16, or as good"
+    )
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import ConfigError
 
 VERSION = 2
-RUN, ITEMS = "run.json", "items.jsonl"
+RUN, ITEMS, ENVIRONMENT = "run.json", "items.jsonl", "environment.json"
 
 
 class ResultsFolder:
@@ -49,6 +49,10 @@ class ResultsFolder:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
+
+    def note_environment(self, environment: dict[str, Any]) -> None:
+        """Says where the items are answered; it does not decide them."""
+        (self.path / ENVIRONMENT).write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
 
     def add(self, record: dict[str, Any]) -> None:
         """Writes one record, with ``preset`` and ``item``, before it returns."""

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
+import functools
 import hashlib
+import itertools
+import json
 import pathlib
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from .. import __version__
 from ..config import KittyConfig
+from ..errors import ConfigError
 from ..hf.cache import KittyCache
 from ..hf.loading import LoadedModel, load_model
 from ..tasks.item import Item
+from .early_stop import decide_records
 from .evaluator import CHUNK_TOKENS, Evaluator
 from .offline import check_lengths, make_items, resolve_tasks
 from .outcome import Outcome
-from .results_folder import ResultsFolder
+from .results_folder import VERSION, ResultsFolder
 from .scoring import answer_items
 from .summary import BASELINE, summarize
 
@@ -40,8 +46,10 @@ class Plan:
         limit: items of each task.
         seed: of the questions.
         text: fills prompts and is measured; None for an excerpt of Treasure Island.
-        out: folder to keep results in and to go on from; None keeps nothing.
+        out: folder to keep results in and to go on from.
+        home: without ``out``, results are kept in a folder in there that is named after what decides them; None keeps nothing.
         max_batch: most generations that are decoded together.
+        stops_early: whether a preset's task ends once it is clearly worse than the 16-bit cache, or clearly as good.
     """
 
     presets: tuple[str, ...]
@@ -52,9 +60,11 @@ class Plan:
     seed: int = 0
     text: pathlib.Path | None = None
     out: pathlib.Path | None = None
+    home: pathlib.Path | None = None
     dtype: str = "auto"
     device: str = "auto"
     max_batch: int = 16
+    stops_early: bool = False
 
 
 def evaluate(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -66,7 +76,7 @@ def evaluate(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
         ConfigError: a name is unknown, or model, text, lengths and results folder do not fit each other.
         KittyKvError: the model cannot be loaded.
     """
-    configs = {name: KittyConfig.from_dict({"preset": name}) for name in plan.presets}
+    configs = {name: KittyConfig.from_dict({"preset": name}) for name in _in_order(plan)}
     tasks = resolve_tasks(plan.tasks)
     loaded = load_model(plan.model, dtype=plan.dtype, device=plan.device)
     check_lengths(plan.lengths, loaded)
@@ -75,32 +85,83 @@ def evaluate(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
     items = make_items(tasks, loaded, plan.lengths, plan.limit, plan.seed, plan.text)
     facts = _facts(plan, loaded)
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(ResultsFolder(plan.out, facts)) if plan.out is not None else None
+        path = _results_path(plan, facts)
+        folder = stack.enter_context(ResultsFolder(path, facts)) if path is not None else None
         records = dict(folder.records) if folder is not None else {}
+        if folder is not None:
+            folder.note_environment(_environment(loaded))
         wanted = [(name, item) for name in configs for item in items]
         progress = _Progress(len(wanted), sum((name, item.name) in records for name, item in wanted), tell)
+
+        def keep(name: str, item: Item, outcome: Outcome) -> None:
+            record = _record(name, item, outcome)
+            if folder is not None:
+                folder.add(record)
+            records[name, item.name] = record
+            progress.note(record)
+
         for name, config in configs.items():
-
-            def keep(item: Item, outcome: Outcome, name: str = name) -> None:
-                record = _record(name, item, outcome)
-                if folder is not None:
-                    folder.add(record)
-                records[name, item.name] = record
-                progress.note(record)
-
-            left = [item for item in items if (name, item.name) not in records]
-            answer_items(Evaluator(loaded, config, max_batch=plan.max_batch), left, keep)
-    chosen = [records[name, item.name] for name, item in wanted]
+            evaluator = Evaluator(loaded, config, max_batch=plan.max_batch)
+            for some in _portions(items, plan) if name != BASELINE else [items]:
+                if _decision(name, some[0].task, items, records, plan) is None:
+                    left = [item for item in some if (name, item.name) not in records]
+                    answer_items(evaluator, left, functools.partial(keep, name))
+    chosen = [records[name, item.name] for name, item in wanted if (name, item.name) in records]
+    rows = summarize(chosen, tasks, list(configs))
+    for row in rows:
+        decision = _decision(row["preset"], row["task"], items, records, plan)
+        if decision is not None and row["length"] is None:
+            row["stopped"] = {"decision": decision[0], "afterItems": decision[1]}
     return {
         **facts,
-        "hardware": _hardware(loaded.model.device),
+        **_environment(loaded),
         "presets": list(configs),
         "tasks": tasks,
         "limit": plan.limit,
+        "folder": None if path is None else str(path),
         "resumedItems": progress.resumed,
         "baseline": BASELINE if BASELINE in configs else None,
-        "rows": summarize(chosen, tasks, list(configs)),
+        "rows": rows,
     }
+
+
+def _results_path(plan: Plan, facts: dict[str, Any]) -> pathlib.Path | None:
+    if plan.out is not None or plan.home is None:
+        return plan.out
+    described = json.dumps({"version": VERSION, **facts}, sort_keys=True)
+    return plan.home / hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+def _in_order(plan: Plan) -> tuple[str, ...]:
+    """The presets as given; to stop early, what they are held to comes first."""
+    if not plan.stops_early:
+        return plan.presets
+    if BASELINE not in plan.presets:
+        raise ConfigError(
+            f"Cannot stop early: presets are held to {BASELINE}, which is not among them; add it to --preset."
+        )
+    return (BASELINE, *(name for name in plan.presets if name != BASELINE))
+
+
+def _portions(items: Sequence[Item], plan: Plan) -> list[list[Item]]:
+    """All items at once, or some of one task at a time, after which a preset may have answered enough."""
+    if not plan.stops_early:
+        return [list(items)]
+    found = []
+    for _, of_task in itertools.groupby(items, lambda item: item.task):
+        some = list(of_task)
+        found += [some[at : at + plan.max_batch] for at in range(0, len(some), plan.max_batch)]
+    return found
+
+
+def _decision(
+    preset: str, task: str, items: Sequence[Item], records: dict[tuple[str, str], Any], plan: Plan
+) -> tuple[str, int] | None:
+    if not plan.stops_early or preset == BASELINE:
+        return None
+    names = [item.name for item in items if item.task == task]
+    own = list(itertools.takewhile(bool, (records.get((preset, name)) for name in names)))
+    return decide_records(own, [records[BASELINE, name] for name in names])
 
 
 class _Progress:
@@ -145,6 +206,16 @@ def _facts(plan: Plan, loaded: LoadedModel) -> dict[str, Any]:
         "text": "excerpt of Treasure Island" if plan.text is None else plan.text.name,
         "textSha256": text,
         "chunkTokens": CHUNK_TOKENS,
+    }
+
+
+def _environment(loaded: LoadedModel) -> dict[str, Any]:
+    """What does not decide the results but who reads them wants to know."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return {
+        "hardware": _hardware(loaded.model.device),
+        "python": platform.python_version(),
+        "date": now.strftime("%Y-%m-%d %H:%M UTC"),
     }
 
 

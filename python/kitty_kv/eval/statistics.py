@@ -43,3 +43,13 @@ def paired_bootstrap(
     found = differences[drawn].sum(1) / sizes[drawn].sum(1)
     low, high = np.percentile(found, [2.5, 97.5])
     return float(differences.sum() / sizes.sum()), float(low), float(high)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P values of several tests after Holm (1979): each holds although the others were made too."""
+    order = sorted(range(len(p_values)), key=lambda at: p_values[at])
+    adjusted, largest = [1.0] * len(p_values), 0.0
+    for rank, at in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[at]))
+        adjusted[at] = largest
+    return adjusted

@@ -30,10 +30,11 @@ export function simulateExecutor(config: Config): JobExecutor {
 export function evalExecutor(config: Config): JobExecutor {
   return pythonExecutor(config, (spec, folder) => {
     const { model, cache, worker } = withSpec(config, spec);
-    const { presets, ...params } = spec.params as EvalParams;
+    const { presets, stopEarly, ...params } = spec.params as EvalParams;
     const preset = presets ?? [...new Set([cache.preset, "fp16"])].join(",");
     const { device, dtype } = worker;
-    const args = toArguments({ ...params, model, preset, out: folder.file("items"), device, dtype });
+    const values = toArguments({ ...params, model, preset, out: folder.file("items"), device, dtype });
+    const args = [...values, ...(stopEarly === true ? ["--stop-early"] : [])];
     return { name: "evaluate", failureCode: "eval_failed", module: "kitty_kv.eval", args };
   });
 }

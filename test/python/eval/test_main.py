@@ -54,8 +54,12 @@ def test_every_task_gives_a_row_a_preset_and_a_comparison(capsys, tmp_path):
     book = document["rows"][-1]
     assert 1 < book["bitsPerByte"] < 2
     assert [line.split(" ")[0] for line in err.strip().split("\n")] == [f"{at}/12" for at in range(1, 13)]
-    assert json.loads((tmp_path / "report.json").read_text())["rows"] == document["rows"]
-    assert (tmp_path / "report.md").read_text() == document["report"] + "\n"
+    assert json.loads((tmp_path / "figures.json").read_text())["rows"] == document["rows"]
+    assert f"{tmp_path}/report.html" in document["report"]
+    (reported,) = json.loads((tmp_path / "report.json").read_text())["evaluations"]
+    assert {(row["task"], row["preset"]): row["items"] for row in reported["tasks"]} == {
+        (row["task"], row["preset"]): row["items"] for row in document["rows"]
+    }
     assert "| passkey | all | kivi-2 | " in document["report"]
     # Quantized pages were there to be read in every item.
     assert all((record["packed_bytes"] > 0) == (record["preset"] == "kivi-2") for record in records(tmp_path))
@@ -131,3 +135,30 @@ def test_a_short_text_is_refused(capsys, tmp_path):
     text.write_text("It was a bright cold day in April. " * 20)
     code, _, err = run(capsys, "--text", str(text))
     assert (code, "the text has" in err, "give a longer text" in err) == (2, True, True)
+
+
+def test_stopping_early_leaves_out_what_is_decided_and_a_second_run_adds_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "kitty_kv.eval.early_stop.MARGIN", 0.9
+    )  # so that three items are enough to call a preset as good
+    arguments = ["--preset", "kitty,fp16", "--tasks", "passkey", "--limit", "6", "--max-batch", "2", "--stop-early"]
+    code, out, _ = run(capsys, *arguments, "--out", str(tmp_path), "--json")
+    document = json.loads(out)
+    rows = {row["preset"]: row for row in document["rows"]}
+    assert (code, document["presets"]) == (0, ["fp16", "kitty"])
+    assert rows["kitty"]["stopped"]["decision"] == "equal"
+    assert rows["kitty"]["stopped"]["afterItems"] <= rows["kitty"]["items"] < 6 == rows["fp16"]["items"]
+    before = records(tmp_path)
+    assert json.loads(run(capsys, *arguments, "--out", str(tmp_path), "--json")[1])["rows"] == document["rows"]
+    assert records(tmp_path) == before
+    assert "held to fp16" in run(capsys, "--preset", "kitty", "--stop-early")[2]
+
+
+def test_without_out_results_go_where_what_decides_them_says(capsys, tmp_path):
+    arguments = ["--preset", "fp16", "--tasks", "passkey", "--limit", "1", "--home", str(tmp_path), "--json"]
+    first = json.loads(run(capsys, *arguments)[1])
+    again = json.loads(run(capsys, *arguments)[1])
+    other = json.loads(run(capsys, *arguments, "--seed", "1")[1])
+    assert (again["folder"], again["resumedItems"]) == (first["folder"], 1)
+    assert other["folder"] != first["folder"]
+    assert {pathlib.Path(each["folder"]).parent for each in (first, other)} == {tmp_path}

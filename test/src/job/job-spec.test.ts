@@ -4,7 +4,7 @@ import { jobIdSchema, parseJobSpec } from "../../../src/job/job-spec.js";
 import { expandSweep } from "../../../src/job/sweep.js";
 import type { SweepParams } from "../../../src/job/job-params.js";
 
-test.each(["generate", "latency", "simulate", "sweep"])("a %s job needs nothing but its kind", (kind) => {
+test.each(["generate", "latency", "simulate", "eval", "sweep"])("a %s job needs nothing but its kind", (kind) => {
   expect(parseJobSpec({ kind })).toMatchObject({
     kind,
     retry: { maxAttempts: 3, backoffMs: 1000 },
@@ -102,4 +102,14 @@ test.each<[SweepParams, RegExp]>([
 ])("a sweep that cannot be is refused: %#", (params, message) => {
   expect(() => expandSweep(params)).toThrow(message);
   expect(({} as Record<string, unknown>)["x"]).toBeUndefined();
+});
+
+test("a sweep of evaluations varies presets, tasks and seeds of the questions", () => {
+  const matrix = { presets: ["fp16", "kitty"], tasks: ["passkey", "copying"], seed: [0, 1] };
+  const children = expandSweep({ base: { kind: "eval", params: { limit: 4, stopEarly: true } }, matrix });
+  expect(children).toHaveLength(8);
+  expect(children[3]?.spec).toMatchObject({
+    kind: "eval",
+    params: { presets: "fp16", tasks: "copying", seed: 1, limit: 4, stopEarly: true },
+  });
 });

@@ -1,0 +1,1 @@
+"""One report from any set of results: evaluations, latencies, simulations. ``python -m kitty_kv.eval.reporting --help`` runs it."""

@@ -1,0 +1,80 @@
+"""Bits against accuracy as a picture, in SVG: what no other preset beats in both is joined by a line."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Sequence
+
+_WIDTH, _HEIGHT = 720, 400
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 20, 56
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Point:
+    """One preset: bits a number, a score where more is better, and its interval."""
+
+    name: str
+    bits: float
+    score: float
+    low: float
+    high: float
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """Those that no other beats in bits without losing score, fewest bits first."""
+    found: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.bits, -point.score)):
+        if not found or point.score > found[-1].score:
+            found.append(point)
+    return found
+
+
+def svg(points: Sequence[Point], axis: str, is_share: bool) -> str:
+    """The picture; ``axis`` names the score."""
+    low, high = min(point.low for point in points), max(point.high for point in points)
+    room = (high - low or 0.1) * 0.08
+    low, high = low - room, high + room
+    if is_share:
+        low, high = max(0.0, low), min(1.0 + room, high)
+    most = max(16.0, *(point.bits for point in points))
+
+    def place(bits: float, score: float) -> tuple[float, float]:
+        x = _LEFT + bits / most * (_WIDTH - _LEFT - _RIGHT)
+        y = _TOP + (high - score) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+        return round(x, 1), round(y, 1)
+
+    parts = []
+    for step in range(6):
+        score = low + (high - low) * step / 5
+        y = place(0, score)[1]
+        shown = f"{score:.0%}" if is_share else f"{score:.3f}"
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" stroke="currentColor" opacity=".15"/>'
+        )
+        parts.append(_text(_LEFT - 8, y + 4, shown, "end"))
+    for bits in range(0, int(most) + 1, 2):
+        parts.append(_text(place(bits, low)[0], _HEIGHT - _BOTTOM + 18, str(bits), "middle"))
+    parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 14, "bits a number in the cache", "middle"))
+    parts.append(_text(16, _HEIGHT / 2, axis, "middle", f' transform="rotate(-90 16 {_HEIGHT / 2:.0f})"'))
+    line = " ".join(f"{x},{y}" for x, y in (place(point.bits, point.score) for point in front(points)))
+    parts.append(f'<polyline points="{line}" fill="none" stroke="#0d9488" stroke-width="2"/>')
+    for at, point in enumerate(sorted(points, key=lambda point: point.bits)):
+        x, y = place(point.bits, point.score)
+        top, bottom = place(0, point.high)[1], place(0, point.low)[1]
+        parts.append(f'<line x1="{x}" x2="{x}" y1="{top}" y2="{bottom}" stroke="currentColor" opacity=".5"/>')
+        parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="#0d9488"/>')
+        # Presets of nearly the same bits: names at two heights in turn.
+        is_last = point.bits > most * 0.85
+        dx, anchor = (-9, "end") if is_last else (9, "start")
+        parts.append(_text(x + dx, y - (8 if at % 2 else 22), point.name, anchor))
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" '
+        f'font-family="system-ui, sans-serif" aria-label="{html.escape(axis)} against bits">'
+    )
+    return "\n".join([head, *parts, "</svg>"])
+
+
+def _text(x: float, y: float, text: str, anchor: str, more: str = "") -> str:
+    place = f'x="{x:.0f}" y="{y:.0f}" font-size="12" text-anchor="{anchor}" fill="currentColor"{more}'
+    return f"<text {place}>{html.escape(text)}</text>"

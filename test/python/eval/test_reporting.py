@@ -1,0 +1,170 @@
+"""Reports: figures against counts by hand, pairs across folders, nothing unescaped, and what is no result refused."""
+
+from __future__ import annotations
+
+import csv
+import html.parser
+import io
+import json
+import pathlib
+import re
+
+import pytest
+
+from kitty_kv.errors import ConfigError
+from kitty_kv.eval.reporting.__main__ import main
+from kitty_kv.eval.reporting.blocks import as_markdown
+from kitty_kv.eval.reporting.combine import combine, preset_rows, task_rows
+from kitty_kv.eval.reporting.document import build
+from kitty_kv.eval.reporting.pareto import Point, front
+from kitty_kv.eval.reporting.sources import read_sources
+from kitty_kv.eval.results_folder import VERSION
+from kitty_kv.eval.statistics import holm
+
+EVIL = '<script>alert("x")</script>|`'
+
+
+def results(folder: pathlib.Path, answers: dict[str, str], seed: int = 0, model: str = "m") -> pathlib.Path:
+    """A results folder; ``answers`` says of each preset by a letter an item whether it was right."""
+    folder.mkdir()
+    run = {
+        "version": VERSION,
+        "model": model,
+        "seed": seed,
+        "lengths": [512],
+        "dtype": "bfloat16",
+        "kittyKv": "1",
+        "torch": "2",
+    }
+    (folder / "run.json").write_text(json.dumps(run))
+    (folder / "environment.json").write_text(json.dumps({"hardware": EVIL}))
+    lines = []
+    for preset, rights in answers.items():
+        for at, letter in enumerate(rights):
+            record = {
+                "preset": preset,
+                "item": f"passkey/{at}",
+                "task": "passkey",
+                "length": 512,
+                "is_correct": letter == "r",
+            }
+            figures = {"score": float(letter == "r"), "nats": 2.0, "answer_tokens": 4, "answer_bytes": 8}
+            lines.append(json.dumps({**record, **figures, "compression": 1.0 if preset == "fp16" else 4.0}) + "\n")
+    (folder / "items.jsonl").write_text("".join(lines))
+    return folder
+
+
+def test_presets_of_different_folders_are_paired_by_their_questions(tmp_path):
+    one = results(tmp_path / "a", {"fp16": "rrrrw"})
+    two = results(tmp_path / "b", {"kitty": "rwwrr"})
+    other_seed = results(tmp_path / "c", {"fp16": "rr", "kitty": "rw"}, seed=1)
+    other_model = results(tmp_path / "d", {"fp16": "r"}, model="n")
+    first, second = combine(read_sources([one, two, other_seed, other_model]).evaluations)
+    assert second.run["model"] == "n"
+    base, kitty = preset_rows(first)
+    assert (base["correct"], base["answers"], base["bits"]) == (6, 7, 16)
+    assert (kitty["correct"], kitty["answers"], kitty["bits"]) == (4, 7, 4)
+    against = kitty["againstFp16"]
+    assert (against["lost"], against["won"], against["items"]) == (3, 1, 7)
+    assert against["accuracy"]["difference"] == pytest.approx(-2 / 7)
+    # Two-sided: of four changed pairs at most one went the other way.
+    assert against["mcnemarP"] == against["holmP"] == pytest.approx(2 * (1 + 4) / 16)
+    # The same folder twice counts once.
+    assert preset_rows(combine(read_sources([one, one]).evaluations)[0])[0]["answers"] == 5
+
+
+def test_what_the_sequential_test_says_is_in_the_report(tmp_path):
+    folder = results(tmp_path / "a", {"fp16": "r" * 40, "kivi-2": "w" * 8, "kitty": "r" * 40})
+    rows = {row["preset"]: row for row in task_rows(combine(read_sources([folder]).evaluations)[0])}
+    assert rows["kivi-2"]["decided"] == {"decision": "worse", "afterItems": 7}
+    assert rows["kitty"]["decided"]["decision"] == "equal"
+    assert "decided" not in rows["fp16"]
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_the_front_has_what_nothing_beats():
+    points = [
+        Point(name, bits, score, 0, 1)
+        for name, bits, score in (("a", 16, 0.9), ("b", 3, 0.5), ("c", 4, 0.5), ("d", 3, 0.4))
+    ]
+    assert [point.name for point in front(points)] == ["b", "a"]
+
+
+class Tags(html.parser.HTMLParser):
+    """All tags and attributes of a page, and whether each is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.open, self.links = set(), [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.add(tag)
+        self.links += [value for name, value in attrs if name in ("href", "src")]
+        if tag not in ("meta", "line", "circle", "polyline"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.add(tag)
+
+
+def test_the_files_are_whole_self_contained_and_nothing_in_them_is_markup_of_others(tmp_path, capsys):
+    folder = results(tmp_path / "a", {"fp16": "rrw", EVIL: "rwr", "=1+1": "rrr"}, model=EVIL)
+    latency = {
+        "environment": {"model": EVIL, "command": EVIL},
+        "rows": [{"part": "step", "peer": EVIL, "cacheBytes": 1 << 20}],
+    }
+    (tmp_path / "latency.json").write_text(json.dumps(latency))
+    out = tmp_path / "new" / "out.html"
+    assert main([str(folder), str(tmp_path / "latency.json"), "--out", str(out), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    page = out.read_text()
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == [] and tags.links == []
+    assert "script" not in tags.found and "svg" in tags.found
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
+    outside_code = re.sub(
+        r"^(`{3,})sh\n.*?\n\1$", "", out.with_suffix(".md").read_text(), flags=re.DOTALL | re.MULTILINE
+    )
+    assert "<script" not in outside_code and "lt;script" in outside_code
+    rows = list(csv.DictReader(io.StringIO(out.with_suffix(".csv").read_text())))
+    assert {row["preset"] for row in rows} == {"fp16", EVIL, "'=1+1"}
+    assert json.loads(out.with_suffix(".json").read_text())["evaluations"] == document["evaluations"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out.csv", "out.html", "out.json", "out.md"]
+
+
+def test_published_figures_are_labelled_as_such(tmp_path):
+    text = as_markdown(build(read_sources([results(tmp_path / "a", {"fp16": "r"})]), "today").blocks)
+    assert "References only, not measured here" in text
+    assert "94.34" in text
+
+
+def test_what_holds_no_results_is_refused(tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    old = results(tmp_path / "old", {"fp16": "r"})
+    (old / "run.json").write_text('{"version": 1}')
+    broken = results(tmp_path / "broken", {"fp16": "r"})
+    (broken / "items.jsonl").write_text('{"preset": 1}\n')
+    sweep = tmp_path / "sweep.json"
+    sweep.write_text('{"children": []}')
+    for path, message in (
+        (tmp_path / "none", "there is no such job, folder or file"),
+        (empty, "it holds neither run.json nor figures.json"),
+        (old, "its results are of version 1, this is 2"),
+        (broken, "line 1 of items.jsonl is no record"),
+        (sweep, "it is a sweep"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            read_sources([path])
+    # A record that is being written is not there yet.
+    (broken / "items.jsonl").write_text('{"preset": 1')
+    with pytest.raises(ConfigError, match="it holds no item yet"):
+        read_sources([broken])
