@@ -25,8 +25,12 @@ const nodePackages = {
 const build = {
   name: "build",
   stamp: "dist/.kitty-kv-stamp",
-  needed: (root) => digest(root, ["src", "tsup.config.ts", "tsconfig.json", "package.json", "package-lock.json"]),
-  isDone: (root) => isStamped(root, build) && existsSync(join(root, "dist/cli/main.js")),
+  needed: (root) =>
+    digest(root, ["src", "scripts/build", "tsup.config.ts", "tsconfig.json", "package.json", "package-lock.json"]),
+  isDone: (root) =>
+    isStamped(root, build) &&
+    existsSync(join(root, "dist/cli/main.js")) &&
+    existsSync(join(root, "dist/dashboard/index.html")),
   halfMade: (root) => [join(root, "dist")],
   async run(context) {
     // Taken before, so that a source that changes meanwhile is built again next time.

@@ -15,6 +15,10 @@ export function gateSteps(root, reports) {
     },
     { name: "eslint", command: node("node_modules/eslint/bin/eslint.js", ".") },
     { name: "types", command: node("node_modules/typescript/bin/tsc", "--noEmit") },
+    {
+      name: "types of the page",
+      command: node("node_modules/typescript/bin/tsc", "--noEmit", "-p", "src/dashboard"),
+    },
     { name: "layers", command: node("scripts/check-layers.mjs") },
     { name: "ruff check", command: python("ruff", "check", "--quiet", ".") },
     { name: "ruff format", command: python("ruff", "format", "--check", "--quiet", ".") },

@@ -1,8 +1,11 @@
+import { join } from "node:path";
 import { Command } from "commander";
 import { Kitty, loadConfig, resolveConfig, serve, type Config, type Session } from "../index.js";
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { printStream } from "./generate-command.js";
 import { toDocument, toSentence } from "./generation-report.js";
+import { packageRoot } from "../runner/package-root.js";
+import { runChecks } from "./doctor/run-checks.js";
 import { Interrupt } from "./interrupt.js";
 import type { Output } from "./output.js";
 import { packageVersion } from "./package-version.js";
@@ -46,7 +49,10 @@ async function up(config: Config, isOnce: boolean, output: Output): Promise<bool
     await using session = await kitty.sessions.open({ signal });
     return await showGeneration(session, signal, output);
   }
-  await using server = await serve(kitty, { version: packageVersion(), onDefect: output.defect });
+  await using server = await serve(kitty, {
+    ...{ version: packageVersion(), onDefect: output.defect, dashboard: join(packageRoot(), "dist", "dashboard") },
+    checkMachine: () => runChecks(config),
+  });
   // Takes up the jobs that an earlier orchestrator of this folder left, or refuses beside one that runs.
   const lastSeq = await kitty.jobs.events.latest();
   output.note(`Listening on ${server.url}, at event ${String(lastSeq)}; loading the model …`);

@@ -52,6 +52,8 @@ export const jobLogPageSchema = z.object({
   text: z.string(),
   offset: count,
   nextOffset: count,
+  /** Of the whole log, as it is now. */
+  sizeBytes: count,
   /** Whether the job has ended and nothing follows. */
   isEnd: z.boolean(),
 });

@@ -1,3 +1,4 @@
+import type { KittyEvent } from "./event.js";
 import type { EventFeed } from "./event-log.js";
 import type { JobSpecInput } from "./job-spec.js";
 import type { JobState } from "./job-state.js";
@@ -30,6 +31,8 @@ export interface JobLogPage {
   /** Bytes from the beginning of the log, where `text` begins and ends; characters are never cut. */
   offset: number;
   nextOffset: number;
+  /** Of the whole log, as it is now. */
+  sizeBytes: number;
   /** Whether the job has ended and nothing follows. */
   isEnd: boolean;
 }
@@ -59,6 +62,9 @@ export interface JobService {
    * @throws KittyError `job_state_conflict` for any other
    */
   retry(id: string): Promise<Job>;
+
+  /** The job's events but its progress, the oldest first. */
+  history(id: string): Promise<KittyEvent[]>;
 
   logs(id: string, options?: { offset?: number | undefined; limitBytes?: number | undefined }): Promise<JobLogPage>;
 

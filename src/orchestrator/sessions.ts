@@ -7,6 +7,7 @@ import { validate } from "../config/validate.js";
 import { ConfigError, KittyError, NotFoundError } from "../errors.js";
 import { Session, type SessionInfo, type SessionOwner } from "./session.js";
 import type { SessionEvents } from "./session-events.js";
+import { UsageMeter } from "./usage/usage-meter.js";
 import type { WorkerPlace, WorkerPool } from "./worker-pool.js";
 
 export interface OpenSessionOptions {
@@ -34,6 +35,8 @@ export interface SessionService {
 
 /** The open sessions of one Kitty; any number at once, in one worker or several. */
 export class Sessions implements SessionService {
+  /** What all of them write. */
+  readonly meter = new UsageMeter();
   readonly #pool: WorkerPool;
   readonly #config: Config;
   readonly #events: SessionEvents;
@@ -46,6 +49,11 @@ export class Sessions implements SessionService {
     this.#pool = pool;
     this.#config = config;
     this.#events = events;
+  }
+
+  /** Those that are open now, whoever opened them. */
+  get all(): readonly Session[] {
+    return [...this.#open.keys()];
   }
 
   async open(options: OpenSessionOptions = {}): Promise<Session> {
@@ -87,7 +95,7 @@ export class Sessions implements SessionService {
   }
 
   #add(info: SessionInfo, place: WorkerPlace, forkOf: string | null): Session {
-    const session = new Session(info, place.client, this.#owner);
+    const session = new Session(info, this.meter.attach(place.client), this.#owner);
     this.#open.set(session, place);
     this.#events.opened(session, forkOf);
     void place.client.bridge.exited.then((error) => {

@@ -50,9 +50,13 @@ export class Access {
     });
   }
 
-  /** @throws UnauthorizedError */
+  /**
+   * A browser cannot send headers with a WebSocket, and an address would be logged; there the token is the name of a
+   * protocol, which is not.
+   * @throws UnauthorizedError
+   */
   checkToken({ headers }: IncomingMessage): void {
-    const given = /^Bearer +(\S+) *$/i.exec(headers.authorization ?? "")?.[1];
+    const given = /^Bearer +(\S+) *$/i.exec(headers.authorization ?? "")?.[1] ?? offeredToken(headers);
     if (given !== undefined && isSameToken(given, this.#token)) return;
     const found =
       headers.authorization === undefined ? "there is no Authorization header" : "the token is not this server's";
@@ -60,6 +64,13 @@ export class Access {
       `Cannot answer: ${found}; send "Authorization: Bearer TOKEN" with the token that "kitty-kv up" prints`,
     );
   }
+}
+
+/** `kitty-kv.token.BASE64URL` among the protocols that a WebSocket offers. */
+function offeredToken(headers: IncomingMessage["headers"]): string | undefined {
+  if (headers.upgrade?.toLowerCase() !== "websocket") return undefined;
+  const encoded = /(?:^|[,\s])kitty-kv\.token\.([\w-]+)/.exec(headers["sec-websocket-protocol"] ?? "")?.[1];
+  return encoded === undefined ? undefined : Buffer.from(encoded, "base64url").toString("utf8");
 }
 
 function forbidden(found: string, details: Record<string, string>): KittyError {

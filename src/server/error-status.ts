@@ -15,6 +15,7 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   session_not_found: 404,
   job_not_found: 404,
   route_not_found: 404,
+  dashboard_not_built: 404,
   method_not_allowed: 405,
   session_busy: 409,
   generation_in_use: 409,

@@ -15,6 +15,8 @@ import { checkSince, readTopics } from "./read-topics.js";
 import { errorBody } from "./send-error.js";
 
 export const EVENTS_PATH = "/api/events";
+/** What browsers offer beside their token. */
+const EVENTS_PROTOCOL = "kitty-kv.events";
 const MOST_CLIENTS = 1000;
 // Clients have nothing to say.
 const LONGEST_MESSAGE_BYTES = 1024;
@@ -35,6 +37,8 @@ export class EventHub {
     noServer: true,
     maxPayload: LONGEST_MESSAGE_BYTES,
     perMessageDeflate: false,
+    // Never the one that is a token.
+    handleProtocols: (offered) => (offered.has(EVENTS_PROTOCOL) ? EVENTS_PROTOCOL : false),
   });
   readonly #followers = new Set<EventFollower>();
 

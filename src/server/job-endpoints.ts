@@ -1,9 +1,14 @@
 import { z } from "zod";
+import { formatYaml } from "../config/format-yaml.js";
+import { parseYaml } from "../config/parse-yaml.js";
+import { eventSchema } from "../job/event-schemas.js";
 import { jobListSchema, jobLogPageSchema, jobPageSchema, jobSchema } from "../job/job-schemas.js";
 import { jobSpecSchema, type JobSpecInput } from "../job/job-spec.js";
 import { JOB_STATES } from "../job/job-state.js";
+import { checkJob } from "../orchestrator/jobs/check-job.js";
 import { endpoint, type Context, type Endpoint } from "./endpoint.js";
 import { idOf } from "./session-endpoints.js";
+import { checkedSpecSchema } from "./wire/jobs.js";
 
 const jobAnswer = [{ description: "The job", schema: jobSchema }];
 
@@ -51,6 +56,39 @@ const submitJobs = endpoint({
   handle: async ({ services, body }) => ({ jobs: await services.jobs.submitMany(body.jobs as JobSpecInput[]) }),
 });
 
+const checkSpec = endpoint({
+  method: "post",
+  path: "/api/jobs/check",
+  tag: "jobs",
+  summary: "Check a job spec",
+  description: "Refuses what would be refused when it is submitted, and stores nothing. `yaml` is the spec as text.",
+  body: z.strictObject({ spec: z.unknown().optional(), yaml: z.string().optional() }),
+  answers: [{ description: "The spec with its defaults", schema: checkedSpecSchema }],
+  handle: ({ services, body: { spec, yaml } }) => {
+    const given = yaml === undefined ? spec : parseYaml(yaml, "read this job spec");
+    const checked = checkJob(given, services.kitty.config);
+    // What a person wrote, not what the defaults add to it.
+    return Promise.resolve({ spec: checked, yaml: formatYaml(given) });
+  },
+});
+
+const readSpec = endpoint({
+  ...{ method: "get", path: "/api/jobs/{id}/spec", tag: "jobs", summary: "Show a job's spec as YAML" },
+  answers: [{ description: "The spec", contentType: "application/yaml" }],
+  handle: async (context) => {
+    const { spec } = await context.services.jobs.get(idOf(context));
+    context.response.type("application/yaml; charset=utf-8").send(formatYaml(spec));
+    return undefined;
+  },
+});
+
+const readEvents = endpoint({
+  ...{ method: "get", path: "/api/jobs/{id}/events", tag: "jobs", summary: "List a job's events" },
+  description: "The oldest first, progress left out; the oldest are gone where `jobs.keepEvents` removed them.",
+  answers: [{ description: "Its changes of state", schema: z.object({ events: z.array(eventSchema) }) }],
+  handle: async (context) => ({ events: await context.services.jobs.history(idOf(context)) }),
+});
+
 const getJob = endpoint({
   ...{ method: "get", path: "/api/jobs/{id}", tag: "jobs", summary: "Show a job", answers: jobAnswer },
   handle: (context) => context.services.jobs.get(idOf(context)),
@@ -83,5 +121,5 @@ const readLogs = endpoint({
 });
 
 export const JOB_ENDPOINTS: readonly Endpoint[] = [
-  ...[listJobs, submitJob, submitJobs, getJob, cancelJob, retryJob, readLogs],
+  ...[listJobs, submitJob, submitJobs, checkSpec, getJob, readSpec, readEvents, cancelJob, retryJob, readLogs],
 ];

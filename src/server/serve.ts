@@ -4,7 +4,10 @@ import express from "express";
 import { ConfigError, KittyError } from "../errors.js";
 import { Containers } from "../orchestrator/containers.js";
 import type { Kitty } from "../orchestrator/kitty.js";
+import { Sessions } from "../orchestrator/sessions.js";
+import { UsageHistory } from "../orchestrator/usage/usage-history.js";
 import { Access, isLoopback } from "./access.js";
+import { dashboardFiles } from "./dashboard-files.js";
 import { ENDPOINTS } from "./endpoints.js";
 import { EventHub } from "./event-hub.js";
 import { Generations } from "./generations.js";
@@ -14,8 +17,7 @@ import { mountEndpoints } from "./mount-endpoints.js";
 import { RateLimit } from "./rate-limit.js";
 import { ServedModel } from "./served-model.js";
 import { ServedSessions } from "./served-sessions.js";
-import type { Services } from "./services.js";
-import { STATUS_PAGE } from "./status-page.js";
+import type { CheckMachine, Services } from "./services.js";
 import { readToken, TOKEN_VARIABLE, type Token } from "./token.js";
 
 export interface ServeOptions {
@@ -23,6 +25,10 @@ export interface ServeOptions {
   version: string;
   /** Hears of what goes wrong inside the server. */
   onDefect?: ((error: unknown) => void) | undefined;
+  /** What `GET /api/doctor` answers with. */
+  checkMachine?: CheckMachine | undefined;
+  /** The folder of the built dashboard; there are no pages without it. */
+  dashboard?: string | undefined;
 }
 
 /** The HTTP server of a Kitty. */
@@ -40,15 +46,16 @@ export interface KittyServer extends AsyncDisposable {
  * Serves a Kitty over HTTP where its configuration says, and resolves when it listens; the model need not be loaded.
  * @throws ConfigError for an address that others reach and no token of your own, KittyError `address_in_use`
  */
-export async function serve(kitty: Kitty, { version, onDefect = () => undefined }: ServeOptions): Promise<KittyServer> {
+export async function serve(kitty: Kitty, options: ServeOptions): Promise<KittyServer> {
+  const { onDefect = () => undefined, dashboard } = options;
   const { host, port, allowedHosts, maxBodyMiB, requestsPerSecond } = kitty.config.server;
   const token = await readToken();
   checkExposure(host, token);
-  const services = createServices(kitty, version, onDefect);
+  const services = createServices(kitty, { ...options, onDefect });
   const app = express().disable("x-powered-by").set("trust proxy", false).set("query parser", "simple");
   const access = new Access({ token: token.value, host, allowedHosts });
   const rateLimit = new RateLimit(requestsPerSecond);
-  mountEndpoints(app, [...STATUS_PAGE, ...ENDPOINTS], {
+  mountEndpoints(app, [...ENDPOINTS, ...dashboardFiles(dashboard)], {
     services,
     access,
     rateLimit,
@@ -59,6 +66,7 @@ export async function serve(kitty: Kitty, { version, onDefect = () => undefined 
   const events = new EventHub(server, { events: () => services.events, access, rateLimit, onDefect });
   const bound = await listen(server, host, port);
   const close = async (): Promise<void> => {
+    services.usage?.close();
     events.close();
     services.instances.close();
     const closed = new Promise((resolve) => server.close(resolve));
@@ -70,13 +78,17 @@ export async function serve(kitty: Kitty, { version, onDefect = () => undefined 
   return { url, token: token.value, model: services.model, close, [Symbol.asyncDispose]: close };
 }
 
-function createServices(kitty: Kitty, version: string, onDefect: (error: unknown) => void): Services {
+function createServices(
+  kitty: Kitty,
+  { version, checkMachine, onDefect }: ServeOptions & { onDefect: (error: unknown) => void },
+): Services {
   const startedAt = new Date();
   const model = new ServedModel(kitty);
   const metrics = new ServerMetrics(() => (model.isReady ? model.description.name : ""), startedAt);
   const { maxGenerations, sessionIdleTimeoutMs } = kitty.config.server;
   return {
-    ...{ kitty, version, startedAt, model, metrics, endpoints: ENDPOINTS },
+    ...{ kitty, version, startedAt, model, metrics, checkMachine, endpoints: ENDPOINTS },
+    usage: kitty.sessions instanceof Sessions ? new UsageHistory(kitty.sessions) : undefined,
     // Opened on first use, as not every folder may hold a job store.
     get jobs() {
       return kitty.jobs.service;

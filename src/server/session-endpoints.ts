@@ -1,17 +1,14 @@
-import { z } from "zod";
 import {
   cancelBodySchema,
   cancelledSchema,
   kvCacheMemorySchema,
   openSessionBodySchema,
-  sessionInfoSchema,
   tokenTextsBodySchema,
   tokenTextsSchema,
 } from "../orchestrator/session-schemas.js";
 import { endpoint, type Context, type Endpoint } from "./endpoint.js";
 import type { ServedSession } from "./served-sessions.js";
-
-const servedSessionSchema = sessionInfoSchema.extend({ openedAt: z.iso.datetime(), generating: z.boolean() });
+import { servedSessionSchema, sessionListSchema } from "./wire/sessions.js";
 
 const listSessions = endpoint({
   method: "get",
@@ -19,7 +16,7 @@ const listSessions = endpoint({
   tag: "sessions",
   summary: "List sessions",
   description: "Those that were opened over HTTP.",
-  answers: [{ description: "All that are open", schema: z.object({ sessions: z.array(servedSessionSchema) }) }],
+  answers: [{ description: "All that are open", schema: sessionListSchema }],
   handle: ({ services }) => Promise.resolve({ sessions: services.sessions.list().map(describe) }),
 });
 

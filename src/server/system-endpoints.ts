@@ -1,20 +1,8 @@
 import { z } from "zod";
+import { UnsupportedError } from "../errors.js";
 import { endpoint, type Endpoint } from "./endpoint.js";
 import { describeApi } from "./openapi.js";
-
-const systemSchema = z.object({
-  version: z.string(),
-  startedAt: z.iso.datetime(),
-  uptimeSeconds: z.number(),
-  ready: z.boolean(),
-  node: z.string(),
-  pid: z.number().int(),
-  memoryBytes: z.number().int(),
-  sessions: z.number().int(),
-  generations: z.number().int(),
-  /** The whole configuration, complete with defaults. */
-  config: z.record(z.string(), z.unknown()),
-});
+import { doctorSchema, systemSchema, usageSchema } from "./wire/system.js";
 
 const readSystem = endpoint({
   method: "get",
@@ -48,4 +36,33 @@ const readOpenApi = endpoint({
   handle: ({ services }) => Promise.resolve(describeApi(services.endpoints, services.version)),
 });
 
-export const SYSTEM_ENDPOINTS: readonly Endpoint[] = [readSystem, readOpenApi];
+const readUsage = endpoint({
+  method: "get",
+  path: "/api/usage",
+  tag: "system",
+  summary: "Show what is used, over time",
+  description: "The KV caches of all open sessions, what is written, and the GPUs: the last hour, the oldest first.",
+  query: z.strictObject({ since: z.iso.datetime().optional() }),
+  answers: [{ description: "One look every few seconds", schema: usageSchema }],
+  handle: ({ services: { usage }, query: { since = "" } }) => {
+    const samples = usage?.samples.filter(({ time }) => time > since) ?? [];
+    return Promise.resolve({ intervalSeconds: usage?.intervalSeconds ?? 0, samples });
+  },
+});
+
+const readDoctor = endpoint({
+  method: "get",
+  path: "/api/doctor",
+  tag: "system",
+  summary: "Check this machine",
+  description: "What `kitty-kv doctor` finds; it takes some seconds.",
+  answers: [{ description: "What works, and what to do about what does not", schema: doctorSchema }],
+  handle: async ({ services: { checkMachine } }) => {
+    if (checkMachine !== undefined) return { checks: await checkMachine() };
+    throw new UnsupportedError(
+      'Cannot check this machine: the program that serves here brings no checks, run "kitty-kv doctor"',
+    );
+  },
+});
+
+export const SYSTEM_ENDPOINTS: readonly Endpoint[] = [readSystem, readUsage, readDoctor, readOpenApi];

@@ -5,6 +5,8 @@ export interface TextPage {
   /** Bytes from the beginning of the file, where `text` begins and ends. */
   offset: number;
   nextOffset: number;
+  /** Of the whole file, as it is now. */
+  sizeBytes: number;
   /** Whether the file had no more than this. */
   isLast: boolean;
 }
@@ -18,27 +20,28 @@ export async function readTextPage(
   { offset, limitBytes = DEFAULT_LIMIT_BYTES }: { offset: number; limitBytes?: number | undefined },
 ): Promise<TextPage> {
   const limit = Math.min(Math.max(4, limitBytes), MAX_LIMIT_BYTES);
-  const bytes = await readBytes(path, offset, limit);
+  const { bytes, sizeBytes } = await readBytes(path, offset, limit);
   const whole = bytes.subarray(0, wholeLength(bytes));
   return {
     text: whole.toString("utf8"),
     offset,
     nextOffset: offset + whole.length,
+    sizeBytes,
     isLast: bytes.length < limit,
   };
 }
 
-async function readBytes(path: string, offset: number, limit: number): Promise<Buffer> {
+async function readBytes(path: string, offset: number, limit: number): Promise<{ bytes: Buffer; sizeBytes: number }> {
   let file;
   try {
     file = await open(path, "r");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return Buffer.alloc(0);
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return { bytes: Buffer.alloc(0), sizeBytes: 0 };
     throw error;
   }
   try {
     const { bytesRead, buffer } = await file.read(Buffer.alloc(limit), 0, limit, offset);
-    return buffer.subarray(0, bytesRead);
+    return { bytes: buffer.subarray(0, bytesRead), sizeBytes: (await file.stat()).size };
   } finally {
     await file.close();
   }

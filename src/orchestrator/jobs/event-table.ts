@@ -56,6 +56,13 @@ export class EventTable implements EventLog {
     return since >= removed ? events : [this.#snapshot(removed), ...events.slice(0, Math.max(limit - 1, 0))];
   }
 
+  /** What happened to one job but its progress, the latest 1000 events. */
+  of(job: string): KittyEvent[] {
+    const sql =
+      "SELECT * FROM events WHERE topic = 'job' AND id = ? AND type <> 'job.progress' ORDER BY seq DESC LIMIT 1000";
+    return this.#database.all(sql, job).map(toEvent).reverse();
+  }
+
   get lastSeq(): number {
     // Also right when all events were removed.
     return Number(this.#database.get("SELECT seq FROM sqlite_sequence WHERE name = 'events'")?.["seq"] ?? 0);

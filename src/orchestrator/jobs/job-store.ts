@@ -129,6 +129,7 @@ export class JobStore {
       previous: null,
       attempt: 0,
       kind: spec.kind,
+      priority: spec.priority,
       name: spec.name ?? null,
       parent: parent ?? null,
     };

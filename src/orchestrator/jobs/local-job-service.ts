@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Config } from "../../config/schema.js";
 import { ConfigError } from "../../errors.js";
 import { abortable } from "../../bridge/abortable.js";
-import type { NewEvent } from "../../job/event.js";
+import type { KittyEvent, NewEvent } from "../../job/event.js";
 import type { EventLog } from "../../job/event-log.js";
 import { jobIdSchema, type JobSpecInput } from "../../job/job-spec.js";
 import { isTerminal, type JobState } from "../../job/job-state.js";
@@ -113,6 +113,11 @@ export class LocalJobService implements JobService {
     const job = this.#store.retry(id);
     this.#wake();
     return await Promise.resolve(job);
+  }
+
+  async history(id: string): Promise<KittyEvent[]> {
+    this.#store.get(id);
+    return await Promise.resolve(this.#table.of(id));
   }
 
   async logs(id: string, options: { offset?: number; limitBytes?: number } = {}): Promise<JobLogPage> {

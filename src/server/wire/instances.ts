@@ -41,10 +41,13 @@ export const logPageSchema = z.object({
   text: z.string(),
   offset: count,
   nextOffset: count,
+  /** Of the whole log, as it is now. */
+  sizeBytes: count,
   /** Whether nothing follows. */
   isEnd: z.boolean(),
 });
 
 export type WireInstance = z.output<typeof instanceSchema>;
+export type InstanceList = z.output<typeof instanceListSchema>;
 export type StartInstancesBody = z.input<typeof startInstancesBodySchema>;
 export type LogPage = z.output<typeof logPageSchema>;

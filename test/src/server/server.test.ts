@@ -50,7 +50,7 @@ describe.skipIf(reason !== undefined)("the HTTP server", () => {
   }
 
   test("answers nothing without the token but its health and an empty page", async () => {
-    const open = { "/healthz": 200, "/readyz": 503, "/": 200, "/status.js": 200 };
+    const open = { "/healthz": 200, "/readyz": 503, "/": 404, "/jobs": 404 };
     for (const [path, status] of Object.entries(open)) {
       expect([path, (await fetch(running.server.url + path)).status]).toEqual([path, status]);
     }

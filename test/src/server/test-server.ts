@@ -17,18 +17,26 @@ export interface TestServer extends AsyncDisposable {
 }
 
 export interface TestServerOptions {
+  /** The folder of a built dashboard. */
+  dashboard?: string;
   config?: ConfigInput;
   isLoaded?: boolean;
 }
 
 /** A server on a port of its own with a real worker, and a home of its own. */
-export async function startTestServer({ config = {}, isLoaded = true }: TestServerOptions = {}): Promise<TestServer> {
+export async function startTestServer({
+  config = {},
+  isLoaded = true,
+  dashboard,
+}: TestServerOptions = {}): Promise<TestServer> {
   const home = await mkdtemp(join(tmpdir(), "kitty-server-"));
   const before = process.env["KITTY_KV_HOME"];
   process.env["KITTY_KV_HOME"] = home;
   const defects: unknown[] = [];
   const kitty = await Kitty.start({ config: { model: TEST_MODEL, ...config, server: { port: 0, ...config.server } } });
-  const server = await serve(kitty, { version: "0.0.0-test", onDefect: (error) => defects.push(error) });
+  const server = await serve(kitty, {
+    ...{ version: "0.0.0-test", onDefect: (error) => defects.push(error), dashboard },
+  });
   if (isLoaded) await server.model.load();
   return {
     server,
