@@ -14,6 +14,7 @@ export { serve, type KittyServer, type ServeOptions } from "./server/serve.js";
 export { Jobs } from "./orchestrator/jobs/jobs.js";
 export type { JobHandle } from "./orchestrator/jobs/job-handle.js";
 export { LocalJobService, type LocalJobServiceOptions } from "./orchestrator/jobs/local-job-service.js";
+export { runSlurmTask, type SlurmTaskSignals } from "./orchestrator/jobs/run-slurm-task.js";
 export { previewSlurm, type SlurmPreview } from "./orchestrator/jobs/preview-slurm.js";
 export { JOB_STATES, isTerminal, type JobState } from "./job/job-state.js";
 export type { Job, JobError, JobFile, JobProgress, JobResult, JobSummary } from "./job/job.js";

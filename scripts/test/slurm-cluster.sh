@@ -156,7 +156,11 @@ stop() { # name signal
   [ -s "$file" ] || return 0
   pid=$(cat "$file")
   kill "-$2" "$pid" 2>/dev/null || return 0
-  for ((try = 0; try < 100; try++)); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+  # One that nobody waits for stays as a zombie.
+  for ((try = 0; try < 100; try++)); do
+    grep -qs '^State:[[:space:]]*[^Z]' <(grep '^State:' "/proc/$pid/status" 2>/dev/null) || break
+    sleep 0.1
+  done
   kill -9 "$pid" 2>/dev/null || true
   rm -f "$file"
 }

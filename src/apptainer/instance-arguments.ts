@@ -13,24 +13,31 @@ export const INSIDE = {
 /** The same folders on this machine; an instance only reads them. */
 export type ProgramFolders = Readonly<Record<keyof typeof INSIDE, string>>;
 
+export interface ContainerPlace {
+  /** The folder on this machine that becomes the one place to write. */
+  scratch: string;
+  programs: ProgramFolders;
+}
+
 /** The arguments of `apptainer` that start an instance; paths must have been checked. */
-export function startArguments(
-  name: string,
-  settings: CheckedSettings,
-  { scratch, programs }: { scratch: string; programs: ProgramFolders },
-): string[] {
+export function startArguments(name: string, settings: CheckedSettings, place: ContainerPlace): string[] {
+  return ["instance", "start", ...containerArguments(settings, place), name];
+}
+
+/** The arguments that isolate a container and show it what it needs, up to its image. */
+export function containerArguments(settings: CheckedSettings, { scratch, programs }: ContainerPlace): string[] {
   const { image, overlay, modelFolders, hasNvidia, network, memoryMiB, cpus } = settings;
   const binds = [`${scratch}:${SCRATCH}`];
   for (const name of ["bridge", "python", "kernels"] as const) binds.push(`${programs[name]}:${INSIDE[name]}:ro`);
   for (const folder of modelFolders) binds.push(`${folder}:${folder}:ro`);
   return [
-    ...["instance", "start", "--containall", "--cleanenv", "--no-home", "--no-privs", "--no-eval"],
+    ...["--containall", "--cleanenv", "--no-home", "--no-privs", "--no-eval"],
     ...(network === "none" ? ["--net", "--network", "none"] : []),
     ...(hasNvidia ? ["--nv"] : []),
     ...(memoryMiB === null ? [] : ["--memory", `${String(memoryMiB)}M`]),
     ...(cpus === null ? [] : ["--cpus", String(cpus)]),
     ...binds.flatMap((bind) => ["--bind", bind]),
-    ...["--overlay", `${overlay}:ro`, image, name],
+    ...["--overlay", `${overlay}:ro`, image],
   ];
 }
 

@@ -20,8 +20,8 @@ const KILL_TIMEOUT_MS = 500;
 const EXIT_AFTER_END_MS = 1000;
 
 export interface WorkerLog {
-  /** Where the text came from: the worker's own messages, or what Python code printed. */
-  stream: "stdout" | "stderr" | "worker";
+  /** Where the text came from: what Python code printed, the worker's own messages, or what its runner says of its start. */
+  stream: "stdout" | "stderr" | "worker" | "runner";
   text: string;
 }
 

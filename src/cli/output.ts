@@ -51,9 +51,10 @@ export class Output {
     process.stderr.write(`${text}\n`);
   }
 
-  /** What the worker says, for those who asked for it. */
+  /** What the worker says, for those who asked for it; how long a start will take concerns everybody. */
   log = ({ stream, text }: WorkerLog): void => {
-    if (this.#isVerbose) this.note(`[${stream}] ${process.stderr.isTTY ? withoutControls(text) : text}`);
+    if (stream === "runner") this.note(text);
+    else if (this.#isVerbose) this.note(`[${stream}] ${process.stderr.isTTY ? withoutControls(text) : text}`);
   };
 
   /** What should not happen, in a program that goes on. */

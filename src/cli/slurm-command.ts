@@ -1,11 +1,14 @@
 import { Command } from "commander";
-import { loadConfig, previewSlurm, resolveConfig } from "../index.js";
+import { loadConfig, previewSlurm, resolveConfig, runSlurmTask } from "../index.js";
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { readJobSpec } from "./read-job-spec.js";
 
 /** `slurm`: jobs and the cluster as Slurm sees them. */
 export function slurmCommand(context: CommandContext): Command {
-  return new Command("slurm").description("jobs on a cluster").addCommand(scriptCommand(context));
+  return new Command("slurm")
+    .description("jobs on a cluster")
+    .addCommand(scriptCommand(context))
+    .addCommand(workCommand(context), { hidden: true });
 }
 
 function scriptCommand({ output }: CommandContext): Command {
@@ -21,5 +24,24 @@ function scriptCommand({ output }: CommandContext): Command {
         return;
       }
       for (const { script } of scripts) await output.text(script);
+    });
+}
+
+/** What a submission's script runs on a node. */
+function workCommand({ setExitCode }: CommandContext): Command {
+  return new Command("work")
+    .description("run a task of a submission; batch scripts call it")
+    .argument("<folder>", "of the submission")
+    .argument("<task>", "its number")
+    .action(async (folder: string, task: string) => {
+      const [timeIsNearlyOver, mustEnd] = [new AbortController(), new AbortController()];
+      process.on("SIGUSR2", () => {
+        timeIsNearlyOver.abort();
+      });
+      process.on("SIGTERM", () => {
+        mustEnd.abort();
+      });
+      const signals = { timeIsNearlyOver: timeIsNearlyOver.signal, mustEnd: mustEnd.signal };
+      setExitCode(await runSlurmTask(folder, Number(task), signals));
     });
 }

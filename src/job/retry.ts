@@ -19,6 +19,14 @@ const PERMANENT_CODES = new Set([
   "python_not_found",
   "dependency_failed",
   "children_failed",
+  "slurm_refused",
+  "slurm_not_found",
+  "apptainer_not_configured",
+  "shared_folder",
+  "out_of_memory",
+  "preempted",
+  "node_failure",
+  "lost_too_often",
 ]);
 
 /**

@@ -1,15 +1,14 @@
 import { statSync } from "node:fs";
 import type { Config } from "../config/schema.js";
-import { ConfigError, UnsupportedError } from "../errors.js";
+import { ConfigError } from "../errors.js";
 import { ApptainerRunner } from "../runner/apptainer-runner.js";
 import { LocalRunner } from "../runner/local-runner.js";
 import type { Runner } from "../runner/runner.js";
+import { SlurmRunner } from "../runner/slurm-runner.js";
+import { sharedFolder } from "../runner/slurm-node-config.js";
 import { workerLimits } from "../runner/worker-limits.js";
 
-/**
- * @throws UnsupportedError for a runner whose name is known but which this version does not have; ConfigError for one
- *   whose settings are missing
- */
+/** @throws ConfigError for a runner whose settings are missing */
 export function createRunner(config: Config): Runner {
   const { python } = config.worker;
   const limits = workerLimits(config.worker);
@@ -19,10 +18,7 @@ export function createRunner(config: Config): Runner {
     case "apptainer":
       return new ApptainerRunner({ ...limits, python, ...apptainerOptions(config) });
     case "slurm":
-      throw new UnsupportedError(
-        'Cannot use runner "slurm": this version has "local" and "apptainer", set runner to one of them',
-        { details: { runner: config.runner, supported: ["local", "apptainer"] } },
-      );
+      return new SlurmRunner(config, sharedFolder(config));
   }
 }
 

@@ -81,7 +81,7 @@ export class Kitty implements AsyncDisposable {
     const config = typeof input === "string" ? await loadConfig(input) : resolveConfig(input);
     throwIfAborted(signal, "start Kitty");
     const runner = options.runner ?? createRunner(config);
-    const pool = new WorkerPool(runner, config.pool, onLog);
+    const pool = new WorkerPool(runner, isOnSlurm(config) ? { ...config.pool, min: 0 } : config.pool, onLog);
     try {
       await pool.fill(signal);
     } catch (error) {
@@ -117,6 +117,11 @@ export class Kitty implements AsyncDisposable {
       await this.#stop();
     }
   }
+}
+
+/** An allocation costs others their nodes: it is made for the first session, and none is kept without one. */
+function isOnSlurm({ runner }: Config): boolean {
+  return runner === "slurm";
 }
 
 function refuseRemoteJobs(): never {

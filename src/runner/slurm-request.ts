@@ -7,6 +7,8 @@ import { batchScript } from "../slurm/batch-script.js";
 import type { SlurmRequest } from "../slurm/directives.js";
 import { packageRoot } from "./package-root.js";
 
+export { INTERRUPTED_EXIT_CODE } from "../slurm/batch-script.js";
+
 /** What differs between submissions. */
 export type Placed = Pick<SlurmRequest, "name" | "comment" | "folder" | "outputFile" | "array" | "isRequeued">;
 /** What a job asks for; all jobs of an array ask for the same. */

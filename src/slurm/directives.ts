@@ -53,7 +53,7 @@ export function directivesOf(request: SlurmRequest): string[] {
 type Option = readonly [name: string, value: string | number | true | null];
 
 function ownOptions(request: SlurmRequest): Option[] {
-  const { array, gpus, gpuType, gres, timeLimitMinutes, memoryMiB, signalSeconds } = request;
+  const { array, gpus, gpuType, gres, timeLimitMinutes, memoryMiB } = request;
   const parallel = array?.parallel ?? null;
   const tasks =
     array === undefined ? null : `0-${String(array.count - 1)}${parallel === null ? "" : `%${String(parallel)}`}`;
@@ -76,10 +76,17 @@ function ownOptions(request: SlurmRequest): Option[] {
     ["mem", memoryMiB === null ? null : `${String(memoryMiB)}M`],
     ["gres", gres ?? wanted],
     ["constraint", request.constraint],
-    ["signal", signalSeconds === null ? null : `B:USR1@${String(signalSeconds)}`],
+    ["signal", signalOf(request)],
     ["nice", request.nice === 0 ? null : request.nice],
     ["requeue", request.isRequeued ? true : null],
   ];
+}
+
+/** Where half of the time is less, the job is told then: it should not be told before it has begun. */
+function signalOf({ signalSeconds, timeLimitMinutes }: SlurmRequest): string | null {
+  if (signalSeconds === null) return null;
+  const halfS = Math.floor((Math.max(1, Math.ceil(timeLimitMinutes ?? Infinity)) * 60) / 2);
+  return `B:USR1@${String(Math.min(signalSeconds, halfS))}`;
 }
 
 /** An extra option goes in as it is written, one a line. */

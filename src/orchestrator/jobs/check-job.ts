@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Config } from "../../config/schema.js";
 import { ConfigError, UnsupportedError } from "../../errors.js";
+import { absoluteModel } from "../../runner/slurm-node-config.js";
 import type { SweepParams } from "../../job/job-params.js";
 import { parseJobSpec, type JobSpec } from "../../job/job-spec.js";
 import { expandSweep } from "../../job/sweep.js";
@@ -26,7 +27,7 @@ export function checkJob(input: unknown, config: Config): JobSpec {
 export function checkOne(spec: JobSpec, config: Config): JobSpec {
   checkRunner(spec, config);
   checkGpus(spec, config);
-  return withAbsolutePaths(spec);
+  return withAbsolutePaths(config.runner === "slurm" ? withAbsoluteModel(spec) : spec);
 }
 
 function checkRunner({ kind, runner }: JobSpec, config: Config): void {
@@ -37,17 +38,19 @@ function checkRunner({ kind, runner }: JobSpec, config: Config): void {
       { details: { runner: wanted, supported: [config.runner] } },
     );
   }
-  if (wanted !== "local" && PYTHON_KINDS.has(kind)) {
+  const isInContainer = wanted === "apptainer" || (wanted === "slurm" && config.slurm.container === "apptainer");
+  if (isInContainer && PYTHON_KINDS.has(kind)) {
     throw new UnsupportedError(
-      `Cannot submit this job: kind "${kind}" runs with runner "local" only, this orchestrator has "${wanted}"; start one with runner: local`,
+      `Cannot submit this job: kind "${kind}" runs outside of containers only, this orchestrator has runner "${wanted}"; start one with runner: local, or slurm.container: none`,
       { details: { kind, runner: wanted } },
     );
   }
 }
 
-function checkGpus({ resources }: JobSpec, { jobs }: Config): void {
+function checkGpus({ resources }: JobSpec, { jobs, runner }: Config): void {
   const { gpus = 0 } = resources;
-  if (gpus <= jobs.gpus.length) return;
+  // Slurm gives out GPUs itself.
+  if (gpus <= jobs.gpus.length || runner === "slurm") return;
   throw new ConfigError(
     `Cannot submit this job: resources.gpus is ${String(gpus)}, this orchestrator has ${String(jobs.gpus.length)} to give; list them under jobs.gpus, or ask for fewer`,
     { details: { path: "resources.gpus", gpus, available: jobs.gpus.length } },
@@ -65,6 +68,11 @@ function withAbsolutePaths(spec: JobSpec): JobSpec {
     return { ...spec, params: { ...spec.params, text: existing("text", spec.params.text) } };
   }
   return spec;
+}
+
+/** Nodes have another working folder; on this machine the model's name is what the user wrote. */
+function withAbsoluteModel(spec: JobSpec): JobSpec {
+  return spec.model === undefined ? spec : { ...spec, model: absoluteModel(spec.model) };
 }
 
 const PATH_FIELDS = ["promptsFile", "text"];

@@ -12,6 +12,8 @@ import type { Job } from "../../job/job.js";
 import { deferred } from "../../util/deferred.js";
 import { stateFolder } from "../../util/state-folder.js";
 import { reportError } from "../report-error.js";
+import { nodeConfig, sharedFolder } from "../../runner/slurm-node-config.js";
+import { SlurmTasks } from "../../runner/slurm-tasks.js";
 import type { SessionService } from "../sessions.js";
 import { checkJob } from "./check-job.js";
 import { Database } from "./database.js";
@@ -23,8 +25,9 @@ import { JobStore } from "./job-store.js";
 import { readLogPage } from "./read-log-page.js";
 import { generateExecutor } from "./run-generate.js";
 import { evalExecutor, latencyExecutor, simulateExecutor } from "./run-python.js";
+import { slurmExecutor } from "./run-on-slurm.js";
 import { sweepExecutor } from "./run-sweep.js";
-import { Scheduler } from "./scheduler.js";
+import { Scheduler, type Executors } from "./scheduler.js";
 
 const POLL_MS = 200;
 
@@ -46,7 +49,10 @@ export class LocalJobService implements JobService {
   readonly #onError: (error: unknown) => void;
   readonly #store: JobStore;
   readonly #table: EventTable;
+  /** For jobs' files; the store itself may be on a disk of this machine alone. */
+  readonly #sharedFolder: string;
   readonly #jobsFolder: string;
+  #slurm: SlurmTasks | undefined;
   readonly #lock: HomeLock | undefined;
   readonly #scheduler: Scheduler | undefined;
   readonly #poll: NodeJS.Timeout | undefined;
@@ -56,7 +62,8 @@ export class LocalJobService implements JobService {
     const folder = config.jobs.folder ?? stateFolder();
     this.#config = config;
     this.#onError = onError;
-    this.#jobsFolder = join(folder, "jobs");
+    this.#sharedFolder = config.runner === "slurm" ? sharedFolder(config) : folder;
+    this.#jobsFolder = join(this.#sharedFolder, "jobs");
     this.#lock = sessions === undefined ? undefined : new HomeLock(folder);
     try {
       const database = new Database(join(folder, "jobs.db"), { journal: config.jobs.journal });
@@ -143,6 +150,8 @@ export class LocalJobService implements JobService {
   /** Puts what runs back into the queue, for the next orchestrator. */
   async close(): Promise<void> {
     clearInterval(this.#poll);
+    // First, so that what waits for Slurm's answer does not keep jobs from going back.
+    this.#slurm?.close();
     await this.#scheduler?.close();
     if (this.#scheduler !== undefined) this.#appendLast(systemEvent("orchestrator.stopped"));
     this.#table.close();
@@ -160,19 +169,32 @@ export class LocalJobService implements JobService {
   }
 
   #startScheduler(sessions: SessionService, onError: (error: unknown) => void): Scheduler {
-    const { jobs: config } = this.#config;
-    const executors = {
+    const { jobs, slurm, runner } = this.#config;
+    const isElsewhere = runner === "slurm";
+    const sweep = sweepExecutor(this.#store, this.#config, (id, signal) => this.wait(id, { signal }));
+    const executors = { ...this.#executors(sessions, onError), sweep };
+    const queue = new JobQueue(this.#store, randomUUID(), jobs.leaseMs);
+    const jobsFolder = this.#jobsFolder;
+    const config = isElsewhere ? { ...jobs, slots: slurm.maxSubmitted } : jobs;
+    const scheduler = new Scheduler({ store: this.#store, queue, executors, jobsFolder, config, isElsewhere, onError });
+    scheduler.start();
+    return scheduler;
+  }
+
+  #executors(sessions: SessionService, onError: (error: unknown) => void): Omit<Executors, "sweep"> {
+    if (this.#config.runner === "slurm") {
+      this.#slurm = new SlurmTasks(nodeConfig(this.#config), this.#sharedFolder, (message) => {
+        onError(new Error(message));
+      });
+      const onSlurm = slurmExecutor(this.#slurm);
+      return { generate: onSlurm, latency: onSlurm, simulate: onSlurm, eval: onSlurm };
+    }
+    return {
       generate: generateExecutor(sessions),
       latency: latencyExecutor(this.#config),
       simulate: simulateExecutor(this.#config),
       eval: evalExecutor(this.#config),
-      sweep: sweepExecutor(this.#store, this.#config, (id, signal) => this.wait(id, { signal })),
     };
-    const queue = new JobQueue(this.#store, randomUUID(), config.leaseMs);
-    const jobsFolder = this.#jobsFolder;
-    const scheduler = new Scheduler({ store: this.#store, queue, executors, jobsFolder, config, onError });
-    scheduler.start();
-    return scheduler;
   }
 
   /** What other processes write becomes known by looking. */

@@ -2,8 +2,8 @@ import { join } from "node:path";
 import type { Config } from "../../config/schema.js";
 import { parseJobSpec, type JobSpec } from "../../job/job-spec.js";
 import { expandSweep } from "../../job/sweep.js";
+import { sharedFolder } from "../../runner/slurm-node-config.js";
 import { needsOf, taskScript, type Needs } from "../../runner/slurm-request.js";
-import { stateFolder } from "../../util/state-folder.js";
 
 export interface SlurmPreview {
   script: string;
@@ -20,7 +20,7 @@ export function previewSlurm(input: unknown, config: Config): SlurmPreview[] {
   const spec = parseJobSpec(input, attempt);
   const specs = spec.kind === "sweep" ? expandSweep(spec.params, attempt).map((child) => child.spec) : [spec];
   const groups = groupByNeeds(specs, config.slurm);
-  const folder = join(config.slurm.folder ?? config.jobs.folder ?? stateFolder(), "slurm", "NAME");
+  const folder = join(sharedFolder(config), "slurm", "NAME");
   return groups.map(({ needs, count }) => {
     const array = count === 1 ? undefined : { count, parallel: config.slurm.arrayParallel };
     const placed = { name: "kitty-kv-NAME", comment: "kitty-kv NAME", folder, outputFile: "out.txt", array };

@@ -8,8 +8,18 @@ import { JobLog } from "./job-log.js";
 import type { Attempt, JobQueue } from "./job-queue.js";
 
 const PROGRESS_INTERVAL_MS = 500;
+/** Ends that come from elsewhere: a time limit that Slurm kept, a job that somebody cancelled there. */
+const END_BY_CODE: Readonly<Record<string, "time_out" | "cancel">> = { time_limit: "time_out", cancelled: "cancel" };
 const MEMORY_NOTE =
   "resources.memoryMiB limits nothing on this machine; worker.kvMemoryMiB and apptainer.memoryMiB do, for all jobs together";
+
+export interface AttemptPlace {
+  queue: JobQueue;
+  folder: JobFolder;
+  executor: JobExecutor;
+  /** Whether it runs where somebody else keeps the limits, of time too: Slurm. */
+  isElsewhere: boolean;
+}
 
 /** One attempt while it runs. */
 export class RunningAttempt {
@@ -25,21 +35,26 @@ export class RunningAttempt {
   #hasBegun = false;
   // Not the wall clock: it may jump.
   readonly #deadlineMs: number;
+  readonly #hasUnkeptLimit: boolean;
   #toldProgressMs = -Infinity;
 
-  constructor(job: Job, gpus: readonly string[], queue: JobQueue, folder: JobFolder, executor: JobExecutor) {
+  constructor(job: Job, gpus: readonly string[], { queue, folder, executor, isElsewhere }: AttemptPlace) {
     this.job = job;
     this.gpus = gpus;
     this.#queue = queue;
     this.#folder = folder;
     this.#attempt = { id: job.id, number: job.attempt };
-    this.#deadlineMs = performance.now() + (job.spec.resources.timeLimitMinutes ?? Infinity) * 60_000;
+    const { timeLimitMinutes = Infinity, memoryMiB } = job.spec.resources;
+    this.#deadlineMs = performance.now() + (isElsewhere ? Infinity : timeLimitMinutes) * 60_000;
+    this.#hasUnkeptLimit = memoryMiB !== undefined && !isElsewhere;
     this.ended = this.#run(executor);
   }
 
   stop(reason: StopReason): void {
     this.#stopReason ??= reason;
-    this.#controller.abort(new CancelledError(`Cannot go on with job ${this.job.id}: ${reason}`));
+    this.#controller.abort(
+      new CancelledError(`Cannot go on with job ${this.job.id}: ${reason}`, { details: { reason } }),
+    );
   }
 
   checkDeadline(): void {
@@ -52,7 +67,7 @@ export class RunningAttempt {
       this.#folder.make();
       const opened = (log = new JobLog(this.#folder));
       opened.write(`attempt ${String(this.job.attempt)} begins`);
-      if (this.job.spec.resources.memoryMiB !== undefined) opened.write(MEMORY_NOTE);
+      if (this.#hasUnkeptLimit) opened.write(MEMORY_NOTE);
       const { figures, files } = await executor({
         job: this.job,
         folder: this.#folder,
@@ -97,6 +112,11 @@ export class RunningAttempt {
   }
 
   #retryOrFail(failure: JobError): void {
+    const action = END_BY_CODE[failure.code];
+    if (action !== undefined) {
+      this.#queue.end(this.#attempt, action, failure);
+      return;
+    }
     const failed = this.#queue.failedAttempts(this.job.id) + 1;
     const delayMs = retryDelayMs(this.job.spec.retry, failed, failure.code);
     if (delayMs === undefined) this.#queue.end(this.#attempt, "fail", failure);

@@ -16,7 +16,9 @@ export interface SchedulerOptions {
   queue: JobQueue;
   executors: Executors;
   jobsFolder: string;
-  config: Config["jobs"];
+  config: Pick<Config["jobs"], "slots" | "gpus" | "leaseMs" | "keepDays" | "keepEvents">;
+  /** Whether jobs run where somebody else gives GPUs out and keeps limits: Slurm. */
+  isElsewhere: boolean;
   /** Hears what goes wrong with the store; what it was about is tried again. */
   onError: (error: unknown) => void;
 }
@@ -75,16 +77,17 @@ export class Scheduler {
   }
 
   #startNext(): boolean {
-    const { queue, executors, jobsFolder, config } = this.#options;
+    const { queue, executors, jobsFolder, config, isElsewhere } = this.#options;
     const attempts = [...this.#running.values()];
     const taken = new Set(attempts.flatMap(({ gpus }) => gpus));
     const free = config.gpus.filter((gpu) => !taken.has(gpu));
     const hasSlot = attempts.filter(({ job }) => job.kind !== "sweep").length < config.slots;
-    const job = queue.claim({ hasSlot, freeGpus: free.length });
+    const job = queue.claim({ hasSlot, freeGpus: isElsewhere ? Number.MAX_SAFE_INTEGER : free.length });
     if (job === undefined) return false;
     const gpus = free.slice(0, job.spec.resources.gpus ?? 0);
     const folder = new JobFolder(jobsFolder, job.id);
-    const attempt = new RunningAttempt(job, gpus, queue, folder, executors[job.spec.kind]);
+    const place = { queue, folder, executor: executors[job.spec.kind], isElsewhere };
+    const attempt = new RunningAttempt(job, gpus, place);
     this.#running.set(job.id, attempt);
     void attempt.ended.then((record) => {
       this.#running.delete(job.id);

@@ -59,7 +59,7 @@ test("a configuration is frozen to its leaves", () => {
 test.each([
   [
     "prest: kitty\n",
-    '(line 1): unknown key "prest", known keys are model, cache, runner, worker, pool, apptainer, server',
+    '(line 1): unknown key "prest", known keys are model, cache, runner, worker, pool, apptainer, slurm, server',
   ],
   ["cache:\n  kBits: 2\n  prest: kitty\n", '(line 3): unknown key "prest", did you mean "preset"?'],
   ["model: null\nworkers: {}\n", '(line 2): unknown key "workers", did you mean "worker"?'],

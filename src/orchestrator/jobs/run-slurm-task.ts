@@ -1,0 +1,155 @@
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { configSchema, type Config } from "../../config/schema.js";
+import { validate } from "../../config/validate.js";
+import { CancelledError, ConfigError } from "../../errors.js";
+import {
+  BATCH_FILES,
+  readOutcome,
+  readTask,
+  readTasks,
+  taskFile,
+  writeJson,
+  writeOutcome,
+  type TaskFile,
+} from "../../runner/slurm-files.js";
+import { writeNotice } from "../../runner/slurm-notices.js";
+import { INTERRUPTED_EXIT_CODE } from "../../runner/slurm-request.js";
+import { Kitty } from "../kitty.js";
+import { toJobError } from "./attempt-error.js";
+import type { AttemptContext, JobExecutor, Outcome } from "./executor.js";
+import { JobFolder } from "./job-folder.js";
+import { generateExecutor } from "./run-generate.js";
+import { evalExecutor, latencyExecutor, simulateExecutor } from "./run-python.js";
+import { countStart } from "./slurm-starts.js";
+
+const PROGRESS_INTERVAL_MS = 1000;
+const TERMINATED_EXIT_CODE = 143;
+
+export interface SlurmTaskSignals {
+  /** Slurm says that the time is nearly over. */
+  timeIsNearlyOver: AbortSignal;
+  /** Slurm says that the job must end: it was cancelled or preempted. */
+  mustEnd: AbortSignal;
+}
+
+/**
+ * Runs one task of a submission on a compute node, from where an earlier run of it left off, and leaves its outcome in the
+ * job's folder.
+ * @returns the exit code: 0 when there is an outcome, 75 when it is to be put back into the queue
+ * @throws ConfigError when there is no such task, KittyError `shared_folder` when the outcome cannot be written
+ */
+export async function runSlurmTask(batchFolder: string, index: number, signals: SlurmTaskSignals): Promise<number> {
+  const folder = readTasks(batchFolder)?.[index];
+  const task = folder === undefined ? undefined : readTask(folder);
+  if (folder === undefined || task === undefined) {
+    throw new ConfigError(
+      `Cannot run task ${String(index)} of ${JSON.stringify(batchFolder)}: its files are not there; compute nodes must see slurm.folder under the same path as this machine`,
+      { code: "task_not_found", details: { batchFolder, index } },
+    );
+  }
+  const isOurs = task.batch === basename(batchFolder) && task.index === index;
+  // A submission that was given up may start late, and must not disturb the one that took its place.
+  if (!isOurs || readOutcome(folder, task) !== undefined) return 0;
+  writeNotice(batchFolder, index);
+  const exitCode = await runHere(task, folder, signals);
+  writeNotice(batchFolder, index);
+  return exitCode;
+}
+
+async function runHere(task: TaskFile, folder: string, signals: SlurmTaskSignals): Promise<number> {
+  const log = logger(folder);
+  const starts = countStart(folder, task);
+  if (starts.refusal !== undefined) {
+    writeOutcome(folder, task, starts.refusal);
+    return 0;
+  }
+  log(
+    `begins on ${process.env["SLURMD_NODENAME"] ?? hostname()}${starts.number > 1 ? `, the ${String(starts.number)}th time` : ""}`,
+  );
+  const stop = AbortSignal.any([signals.timeIsNearlyOver, signals.mustEnd]);
+  try {
+    const { figures, files } = await execute(task, folder, stop, log);
+    writeOutcome(folder, task, { kind: "succeeded", figures: { ...figures }, files: [...files] });
+    return 0;
+  } catch (error) {
+    if (signals.mustEnd.aborted) return TERMINATED_EXIT_CODE;
+    if (signals.timeIsNearlyOver.aborted && error instanceof CancelledError) {
+      starts.interrupt();
+      log("its time is nearly over; what it has is kept, and it goes back into the queue");
+      return INTERRUPTED_EXIT_CODE;
+    }
+    const failure = toJobError(error);
+    writeOutcome(folder, task, { kind: "failed", error: { ...failure, details: { ...failure.details } } });
+    return 0;
+  }
+}
+
+async function execute(
+  task: TaskFile,
+  path: string,
+  signal: AbortSignal,
+  log: (line: string) => void,
+): Promise<Outcome> {
+  const config = readConfig(task.folder);
+  const folder = new JobFolder(dirname(path), basename(path));
+  const context: AttemptContext = {
+    ...{ job: task.job, folder, signal, log, gpus: [] },
+    begin: () => undefined,
+    progress: progressWriter(task, path),
+  };
+  // What instances leave behind must not outlive the job, nor lie on a shared disk.
+  const home = mkdtempSync(join(tmpdir(), "kitty-kv-task-"));
+  process.env["KITTY_KV_HOME"] = home;
+  try {
+    return await withExecutor(config, context, (executor) => executor(context));
+  } finally {
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
+async function withExecutor(
+  config: Config,
+  { job: { spec }, signal }: AttemptContext,
+  work: (executor: JobExecutor) => Promise<Outcome>,
+): Promise<Outcome> {
+  switch (spec.kind) {
+    case "generate": {
+      await using kitty = await Kitty.start({ config, signal });
+      return await work(generateExecutor(kitty.sessions));
+    }
+    case "latency":
+      return await work(latencyExecutor(config));
+    case "simulate":
+      return await work(simulateExecutor(config));
+    case "eval":
+      return await work(evalExecutor(config));
+    case "sweep":
+      throw new ConfigError("Cannot run a sweep on a node: its children run there");
+  }
+}
+
+function readConfig(batchFolder: string): Config {
+  const path = join(batchFolder, BATCH_FILES.config);
+  return validate(configSchema, JSON.parse(readFileSync(path, "utf8")), { attempt: `read ${JSON.stringify(path)}` });
+}
+
+function logger(folder: string): (line: string) => void {
+  const path = taskFile(folder, "log");
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  return (line) => {
+    appendFileSync(path, `${line.replaceAll("\n", " ")}\n`, { mode: 0o600 });
+  };
+}
+
+function progressWriter(task: TaskFile, folder: string): AttemptContext["progress"] {
+  const { batch, index } = task;
+  let writtenMs = -Infinity;
+  return (done, total) => {
+    const now = performance.now();
+    if (done < total && now - writtenMs < PROGRESS_INTERVAL_MS) return;
+    writtenMs = now;
+    writeJson(taskFile(folder, "progress"), { batch, index, done, total });
+  };
+}

@@ -1,0 +1,52 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { KittyError } from "../errors.js";
+import type { Job } from "../job/job.js";
+import type { TaskEnd } from "./followed-task.js";
+
+type Gone = Extract<TaskEnd, { kind: "gone" }>;
+
+/** Whether that is no fault of the job, so that it is submitted again. */
+export function isLost(how: Gone["how"]): boolean {
+  return ["node_failure", "preempted", "time_limit", "vanished"].includes(how);
+}
+
+const REMEDIES: Readonly<Record<Gone["how"], readonly [code: string, remedy: string]>> = {
+  completed: ["slurm_no_result", "see whether compute nodes can write to slurm.folder, and what the job printed"],
+  failed: ["slurm_job_failed", "see what the job printed"],
+  cancelled: ["cancelled", 'if it was not you, ask the site; "kitty-kv job retry" submits it again'],
+  time_limit: [
+    "time_limit",
+    "set resources.timeLimitMinutes higher, or retry.maxAttempts so that it goes on more often",
+  ],
+  out_of_memory: ["out_of_memory", "set resources.memoryMiB higher"],
+  node_failure: ["node_failure", "nodes died under it; retry it once the cluster is well"],
+  preempted: [
+    "preempted",
+    "jobs with a higher priority took its place; set retry.maxAttempts higher, or ask for another partition or QoS",
+  ],
+  deadline: ["time_limit", "its deadline passed"],
+  vanished: ["slurm_job_lost", "see whether compute nodes can write to slurm.folder"],
+  hopeless: ["slurm_refused", "change what it asks for; it was taken out of the queue"],
+};
+
+/** Why a job of Slurm's left no result, with what to do. */
+export function goneError({ id, spec }: Job, { how, found }: Gone, lost: number): KittyError {
+  const [code, remedy] = REMEDIES[how];
+  const often = isLost(how) && lost > 1 ? `, the ${String(lost)}th time` : "";
+  return new KittyError(`Cannot finish job ${id}: ${found}${often}; ${remedy}`, {
+    code,
+    details: { how, attempts: lost, timeLimitMinutes: spec.resources.timeLimitMinutes ?? null },
+  });
+}
+
+/** The last lines that a task printed besides its log. */
+export function outputTail(batchFolder: string, index: number, isArray: boolean): string[] {
+  try {
+    const text = readFileSync(join(batchFolder, isArray ? `out-${String(index)}.txt` : "out.txt"), "utf8");
+    return text.trimEnd().split("\n").slice(-10);
+  } catch {
+    // Where there is none, it could not start at all, which its exit says.
+    return [];
+  }
+}
