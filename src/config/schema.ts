@@ -78,6 +78,8 @@ const serverSchema = z.strictObject({
   maxGenerations: z.number().int().positive().default(1024),
   /** A session that was opened over HTTP and not used for so long is closed. */
   sessionIdleTimeoutMs: durationMs.default(1_800_000),
+  /** A client of the event log that reads nothing for so long is told to come back for the rest. */
+  eventStallTimeoutMs: durationMs.default(30_000),
 });
 
 /** Durable jobs: where they are kept, and how many run at once. */

@@ -1,5 +1,12 @@
 import type { KittyEvent, NewEvent } from "./event.js";
 
+export interface SubscribeOptions {
+  /** Only what happened to this job, session, instance or overlay, and snapshots. */
+  id?: string | undefined;
+  /** Hears, once, why no event will follow any more: this Kitty was closed, or its server is gone for good. */
+  onError?: ((error: unknown) => void) | undefined;
+}
+
 /** Everything that happened, to be followed from this process or from another; whoever was away reads on. */
 export interface EventFeed {
   /** The number of the latest event; 0 when there was none yet. */
@@ -13,10 +20,9 @@ export interface EventFeed {
 
   /**
    * Calls `listener` with every event after `since` in order, each once, first those in the log and then those to come.
-   * @param onError hears, once, why none will follow any more, such as a server that is gone for good
    * @returns what ends it; no call comes after that
    */
-  subscribe(since: number, listener: (event: KittyEvent) => void, onError?: (error: unknown) => void): () => void;
+  subscribe(since: number, listener: (event: KittyEvent) => void, options?: SubscribeOptions): () => void;
 }
 
 /** The durable log itself, of the orchestrator that writes it. */

@@ -1,3 +1,4 @@
+import type { Readable } from "node:stream";
 import type { KittyEvent } from "./event.js";
 import type { EventFeed } from "./event-log.js";
 import type { JobSpecInput } from "./job-spec.js";
@@ -67,6 +68,12 @@ export interface JobService {
   history(id: string): Promise<KittyEvent[]>;
 
   logs(id: string, options?: { offset?: number | undefined; limitBytes?: number | undefined }): Promise<JobLogPage>;
+
+  /**
+   * One of the files that the job's result names; whoever reads it destroys it to give up.
+   * @throws NotFoundError `job_file_not_found`
+   */
+  openFile(id: string, name: string): Promise<Readable>;
 
   /**
    * Resolves with the job once it has ended, however it did.

@@ -2,13 +2,13 @@ import { throwIfAborted } from "../bridge/abortable.js";
 import type { WorkerLog } from "../bridge/worker-bridge.js";
 import { loadConfig, resolveConfig } from "../config/load.js";
 import type { Config, ConfigInput } from "../config/schema.js";
-import { UnsupportedError } from "../errors.js";
 import type { Runner } from "../runner/runner.js";
 import { createRunner } from "./create-runner.js";
 import { Jobs } from "./jobs/jobs.js";
 import { LocalJobService } from "./jobs/local-job-service.js";
 import { HttpClient, type ConnectOptions } from "./remote/http-client.js";
 import { readSystem } from "./remote/read-system.js";
+import { RemoteJobService } from "./remote/remote-job-service.js";
 import { RemoteSessions } from "./remote/remote-sessions.js";
 import { reportError } from "./report-error.js";
 import { SessionEvents } from "./session-events.js";
@@ -67,7 +67,7 @@ export class Kitty implements AsyncDisposable {
       client.close();
       return Promise.resolve();
     };
-    const jobs = new Jobs(refuseRemoteJobs);
+    const jobs = new Jobs(() => new RemoteJobService(client));
     return new Kitty({ config, sessions: new RemoteSessions(client), jobs, flush: () => undefined, stop });
   }
 
@@ -122,10 +122,4 @@ export class Kitty implements AsyncDisposable {
 /** An allocation costs others their nodes: it is made for the first session, and none is kept without one. */
 function isOnSlurm({ runner }: Config): boolean {
   return runner === "slurm";
-}
-
-function refuseRemoteJobs(): never {
-  throw new UnsupportedError(
-    'Cannot use jobs of another orchestrator: this version reaches them over HTTP (/api/jobs) or with "kitty-kv job" only',
-  );
 }

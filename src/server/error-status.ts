@@ -14,6 +14,7 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   model_not_found: 404,
   session_not_found: 404,
   job_not_found: 404,
+  job_file_not_found: 404,
   route_not_found: 404,
   dashboard_not_built: 404,
   method_not_allowed: 405,

@@ -12,6 +12,8 @@ export const eventQueryShape = {
   since: z.coerce.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER).default(0),
   /** Names of topics with commas. */
   topics: z.string().optional(),
+  /** Only what happened to this job, session, instance or overlay. */
+  id: z.string().min(1).optional(),
 };
 const querySchema = z.strictObject({
   ...eventQueryShape,
@@ -33,14 +35,14 @@ const readEvents = endpoint({
   ],
   handle: async (context: Context<unknown, Query>) => {
     const { services, query, request } = context;
-    const { since, limit } = query;
+    const { since, limit, id } = query;
     const topics = readTopics(query.topics);
     checkSince(since, services.events);
     if (request.accepts(["application/json", "text/event-stream"]) === "text/event-stream") {
       await follow(context);
       return undefined;
     }
-    const { events, seq } = readPage(services.events, since, limit, topics);
+    const { events, seq } = readPage(services.events, since, limit, { topics, id });
     return { events, next: seq, latest: services.events.lastSeq };
   },
 });
@@ -51,7 +53,8 @@ async function follow({ services, query, response, signal }: Context<unknown, Qu
   try {
     // So that the client knows at once that it is heard.
     await stream.comment("following");
-    const options = { since: query.since, topics: readTopics(query.topics), signal };
+    const { since, id } = query;
+    const options = { since, id, topics: readTopics(query.topics), signal };
     for await (const { events } of followLog(services.events, options)) {
       for (const event of events) await stream.send(JSON.stringify(event));
     }

@@ -1,18 +1,18 @@
 import type { WebSocket } from "ws";
-import type { EventTopic } from "../job/event.js";
 import type { EventLog } from "../job/event-log.js";
-import { followLog } from "./follow-log.js";
+import { followLog, type EventFilter } from "./follow-log.js";
 
 const FULL_BYTES = 2 ** 18;
 const HEARTBEAT_MS = 15_000;
-const SLOWEST_MS = 30_000;
+// One that reads again finds what it was sent, and then why no more comes.
+const SLOW_FAREWELL_MS = 15_000;
 /** The close code for a client that does not read. */
 const TOO_SLOW = 4008;
 
-export interface FollowOptions {
+export interface FollowerOptions extends EventFilter {
   since: number;
-  /** undefined is all of them. */
-  topics: ReadonlySet<EventTopic> | undefined;
+  /** How long it may read nothing. */
+  stallTimeoutMs: number;
   onDefect: (error: unknown) => void;
 }
 
@@ -26,7 +26,7 @@ export class EventFollower {
   readonly #gone = new AbortController();
   #isAlive = true;
 
-  constructor(socket: WebSocket, log: EventLog, { onDefect, ...options }: FollowOptions) {
+  constructor(socket: WebSocket, log: EventLog, { onDefect, ...options }: FollowerOptions) {
     this.#socket = socket;
     this.#heartbeat = setInterval(() => {
       this.#beat();
@@ -42,29 +42,34 @@ export class EventFollower {
     });
   }
 
-  close(code: number, reason: string): void {
+  /** @param waitMs for how long a client may leave the farewell unanswered */
+  close(code: number, reason: string, waitMs = 1000): void {
     this.#socket.close(code, reason);
-    // A client that does not answer the farewell is not waited for.
-    setTimeout(() => {
+    const timer = setTimeout(() => {
       this.#socket.terminate();
-    }, 1000).unref();
+    }, waitMs).unref();
+    this.#socket.once("close", () => {
+      clearTimeout(timer);
+    });
   }
 
-  async #run(log: EventLog, options: Omit<FollowOptions, "onDefect">): Promise<void> {
+  async #run(log: EventLog, { stallTimeoutMs, ...options }: Omit<FollowerOptions, "onDefect">): Promise<void> {
     for await (const { events, seq } of followLog(log, { ...options, signal: this.#gone.signal })) {
       for (const event of events) this.#socket.send(JSON.stringify(event));
-      if (this.#socket.bufferedAmount > FULL_BYTES && !(await this.#drained())) {
-        this.close(TOO_SLOW, `too slow: come back with since=${String(seq)} at most`);
+      if (this.#socket.bufferedAmount > FULL_BYTES && !(await this.#drained(stallTimeoutMs))) {
+        this.close(TOO_SLOW, `too slow: come back with since=${String(seq)} at most`, SLOW_FAREWELL_MS);
         return;
       }
     }
   }
 
   /** @returns false when the client has read nothing for too long */
-  async #drained(): Promise<boolean> {
-    const deadline = performance.now() + SLOWEST_MS;
+  async #drained(limitMs: number): Promise<boolean> {
+    let [least, since] = [this.#socket.bufferedAmount, performance.now()];
     while (!this.#gone.signal.aborted && this.#socket.bufferedAmount > FULL_BYTES / 2) {
-      if (performance.now() > deadline) return false;
+      if (this.#socket.bufferedAmount < least) {
+        [least, since] = [this.#socket.bufferedAmount, performance.now()];
+      } else if (performance.now() - since > limitMs) return false;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     return true;

@@ -4,12 +4,12 @@ import { WebSocketServer } from "ws";
 import { z } from "zod";
 import { validate } from "../config/validate.js";
 import { KittyError, NotFoundError } from "../errors.js";
-import type { EventTopic } from "../job/event.js";
 import type { EventLog } from "../job/event-log.js";
 import type { Access } from "./access.js";
 import { statusOf, toKittyError } from "./error-status.js";
 import { eventQueryShape } from "./event-endpoints.js";
 import { EventFollower } from "./event-follower.js";
+import type { EventFilter } from "./follow-log.js";
 import type { RateLimit } from "./rate-limit.js";
 import { checkSince, readTopics } from "./read-topics.js";
 import { errorBody } from "./send-error.js";
@@ -25,6 +25,8 @@ const querySchema = z.strictObject(eventQueryShape);
 
 export interface EventHubOptions {
   events: () => EventLog;
+  /** How long a client may read nothing. */
+  stallTimeoutMs: number;
   access: Access;
   rateLimit: RateLimit;
   onDefect: (error: unknown) => void;
@@ -63,11 +65,11 @@ export class EventHub {
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const { access, rateLimit, events, onDefect } = this.#options;
+    const { access, rateLimit, events, stallTimeoutMs, onDefect } = this.#options;
     rateLimit.check(request.socket.remoteAddress ?? "");
     access.checkOrigin(request);
     access.checkToken(request);
-    const { since, topics } = readRequest(request);
+    const { since, ...filter } = readRequest(request);
     if (this.#followers.size >= MOST_CLIENTS) {
       throw new KittyError(`Cannot follow events: ${String(MOST_CLIENTS)} clients do already; try again later`, {
         code: "queue_full",
@@ -76,14 +78,14 @@ export class EventHub {
     const log = events();
     checkSince(since, log);
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
-      const follower = new EventFollower(webSocket, log, { since, topics, onDefect });
+      const follower = new EventFollower(webSocket, log, { since, ...filter, stallTimeoutMs, onDefect });
       this.#followers.add(follower);
       webSocket.once("close", () => this.#followers.delete(follower));
     });
   }
 }
 
-function readRequest({ url = "" }: IncomingMessage): { since: number; topics: ReadonlySet<EventTopic> | undefined } {
+function readRequest({ url = "" }: IncomingMessage): EventFilter & { since: number } {
   const { pathname, searchParams } = new URL(url, "http://localhost");
   if (pathname !== EVENTS_PATH) {
     throw new NotFoundError(`Cannot open a WebSocket at ${pathname.slice(0, 200)}: the only one is ${EVENTS_PATH}`, {
@@ -91,7 +93,7 @@ function readRequest({ url = "" }: IncomingMessage): { since: number; topics: Re
     });
   }
   const query = validate(querySchema, Object.fromEntries(searchParams), { attempt: "follow events" });
-  return { since: query.since, topics: readTopics(query.topics) };
+  return { since: query.since, id: query.id, topics: readTopics(query.topics) };
 }
 
 /** Before the upgrade, a refusal is an HTTP answer like any other. */

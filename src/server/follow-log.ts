@@ -3,10 +3,15 @@ import type { EventLog } from "../job/event-log.js";
 
 const PAGE = 256;
 
-export interface FollowOptions {
-  since: number;
-  /** undefined is all of them. */
+/** Which events are wanted; undefined is all of them. */
+export interface EventFilter {
   topics: ReadonlySet<EventTopic> | undefined;
+  /** What they happened to. */
+  id: string | undefined;
+}
+
+export interface FollowOptions extends EventFilter {
+  since: number;
   signal: AbortSignal;
 }
 
@@ -21,7 +26,7 @@ export interface FollowedPage {
  * in the log until the page before was taken, so whoever is slow costs no memory.
  */
 export async function* followLog(log: EventLog, options: FollowOptions): AsyncGenerator<FollowedPage, void> {
-  const { since, topics, signal } = options;
+  const { since, signal } = options;
   let [seq, wake] = [since, (): void => undefined];
   const unsubscribe = log.subscribe(log.lastSeq, () => {
     wake();
@@ -32,7 +37,7 @@ export async function* followLog(log: EventLog, options: FollowOptions): AsyncGe
   signal.addEventListener("abort", onAbort);
   try {
     while (!signal.aborted) {
-      const page = readPage(log, seq, PAGE, topics);
+      const page = readPage(log, seq, PAGE, options);
       if (page.seq === seq) await new Promise<void>((resolve) => (wake = resolve));
       else yield page;
       seq = page.seq;
@@ -43,15 +48,14 @@ export async function* followLog(log: EventLog, options: FollowOptions): AsyncGe
   }
 }
 
-/** At most `limit` events after `since`, less those of other topics. */
-export function readPage(
-  log: EventLog,
-  since: number,
-  limit: number,
-  topics: ReadonlySet<EventTopic> | undefined,
-): FollowedPage {
+/** At most `limit` events after `since`, less those that are not wanted. */
+export function readPage(log: EventLog, since: number, limit: number, { topics, id }: EventFilter): FollowedPage {
   const events = log.read(since, limit);
-  // A snapshot stands for events of every topic.
-  const wanted = events.filter(({ topic, type }) => topics === undefined || topics.has(topic) || type === "snapshot");
-  return { events: wanted, seq: events.at(-1)?.seq ?? since };
+  const isWanted = (event: KittyEvent): boolean =>
+    (topics === undefined || topics.has(event.topic)) && (id === undefined || event.id === id);
+  // A snapshot stands for events of every kind.
+  return {
+    events: events.filter((event) => event.type === "snapshot" || isWanted(event)),
+    seq: events.at(-1)?.seq ?? since,
+  };
 }

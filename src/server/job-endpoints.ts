@@ -1,3 +1,4 @@
+import { pipeline } from "node:stream/promises";
 import { z } from "zod";
 import { formatYaml } from "../config/format-yaml.js";
 import { parseYaml } from "../config/parse-yaml.js";
@@ -120,6 +121,34 @@ const readLogs = endpoint({
     context.services.jobs.logs(idOf(context), context.query),
 });
 
+const readFile = endpoint({
+  method: "get",
+  path: "/api/jobs/{id}/files/{name}",
+  tag: "jobs",
+  summary: "Read a job's file",
+  description: "One of those that its result names, such as `results.jsonl`.",
+  answers: [{ description: "The file", contentType: "application/octet-stream" }],
+  handle: async (context) => {
+    const { services, params, response, signal } = context;
+    const file = await services.jobs.openFile(idOf(context), params["name"] ?? "");
+    response.type("application/octet-stream");
+    await pipeline(file, response, { signal });
+    return undefined;
+  },
+});
+
 export const JOB_ENDPOINTS: readonly Endpoint[] = [
-  ...[listJobs, submitJob, submitJobs, checkSpec, getJob, readSpec, readEvents, cancelJob, retryJob, readLogs],
+  ...[
+    listJobs,
+    submitJob,
+    submitJobs,
+    checkSpec,
+    getJob,
+    readSpec,
+    readEvents,
+    cancelJob,
+    retryJob,
+    readLogs,
+    readFile,
+  ],
 ];

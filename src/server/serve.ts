@@ -48,7 +48,7 @@ export interface KittyServer extends AsyncDisposable {
  */
 export async function serve(kitty: Kitty, options: ServeOptions): Promise<KittyServer> {
   const { onDefect = () => undefined, dashboard } = options;
-  const { host, port, allowedHosts, maxBodyMiB, requestsPerSecond } = kitty.config.server;
+  const { host, port, allowedHosts, maxBodyMiB, requestsPerSecond, eventStallTimeoutMs } = kitty.config.server;
   const token = await readToken();
   checkExposure(host, token);
   const services = createServices(kitty, { ...options, onDefect });
@@ -63,7 +63,9 @@ export async function serve(kitty: Kitty, options: ServeOptions): Promise<KittyS
     onDefect,
   });
   const server = createServer(app);
-  const events = new EventHub(server, { events: () => services.events, access, rateLimit, onDefect });
+  const events = new EventHub(server, {
+    ...{ events: () => services.events, stallTimeoutMs: eventStallTimeoutMs, access, rateLimit, onDefect },
+  });
   const bound = await listen(server, host, port);
   const close = async (): Promise<void> => {
     services.usage?.close();

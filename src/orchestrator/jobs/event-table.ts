@@ -1,10 +1,11 @@
 import type { EventTopic, KittyEvent, NewEvent } from "../../job/event.js";
-import type { EventLog } from "../../job/event-log.js";
+import type { EventLog, SubscribeOptions } from "../../job/event-log.js";
+import { KittyError } from "../../errors.js";
 import type { Database, Row } from "./database.js";
 
 const PAGE = 500;
 
-interface Subscriber {
+interface Subscriber extends SubscribeOptions {
   listener: (event: KittyEvent) => void;
   /** The last event it was told. */
   seq: number;
@@ -68,8 +69,8 @@ export class EventTable implements EventLog {
     return Number(this.#database.get("SELECT seq FROM sqlite_sequence WHERE name = 'events'")?.["seq"] ?? 0);
   }
 
-  subscribe(since: number, listener: (event: KittyEvent) => void): () => void {
-    const subscriber = { listener, seq: since };
+  subscribe(since: number, listener: (event: KittyEvent) => void, options: SubscribeOptions = {}): () => void {
+    const subscriber = { ...options, listener, seq: since };
     this.#subscribers.add(subscriber);
     this.tellSoon();
     return () => {
@@ -92,8 +93,13 @@ export class EventTable implements EventLog {
     this.#database.run("DELETE FROM events WHERE seq <= ?", this.lastSeq - keep);
   }
 
+  /** Tells subscribers that nothing follows. */
   close(): void {
+    const subscribers = [...this.#subscribers];
     this.#subscribers.clear();
+    for (const { onError } of subscribers) {
+      onError?.(new KittyError("Cannot follow events any more: this Kitty was closed", { code: "closed" }));
+    }
   }
 
   /** @returns whether there may be more */
@@ -108,7 +114,9 @@ export class EventTable implements EventLog {
       for (const event of page) {
         if (!this.#subscribers.has(subscriber)) break;
         subscriber.seq = event.seq;
-        subscriber.listener(event);
+        if (subscriber.id === undefined || event.id === subscriber.id || event.type === "snapshot") {
+          subscriber.listener(event);
+        }
       }
     }
     return hasMore;

@@ -1,3 +1,4 @@
+import type { Readable } from "node:stream";
 import { JobFailedError } from "../../errors.js";
 import { isJobEvent, type JobEvent, type JobStateEvent, type KittyEvent } from "../../job/event.js";
 import { isTerminal } from "../../job/job-state.js";
@@ -37,6 +38,14 @@ export class JobHandle {
     return await this.#service.logs(this.id, options);
   }
 
+  /**
+   * A file of the result, such as `results.jsonl`, as a stream.
+   * @throws NotFoundError `job_file_not_found`
+   */
+  async openFile(name: string): Promise<Readable> {
+    return await this.#service.openFile(this.id, name);
+  }
+
   /** Resolves once the job has ended, however it did. */
   async wait(options: { signal?: AbortSignal } = {}): Promise<Job> {
     return (this.#job = await this.#service.wait(this.id, options));
@@ -54,21 +63,30 @@ export class JobHandle {
     });
   }
 
-  /** What happened to the job, from its submission to its end. */
+  /**
+   * What happened to the job, from its submission to its end.
+   * @throws KittyError `unreachable` when its server is gone for good
+   */
   async *events({ since = 0 }: { since?: number } = {}): AsyncGenerator<JobEvent, void, undefined> {
     const queue: KittyEvent[] = [];
     let wake: (() => void) | undefined;
-    const stop = this.#service.events.subscribe(since, (event) => {
-      // A snapshot stands for events that are not kept any more, this job's among them.
-      if (event.id !== this.id && event.type !== "snapshot") return;
+    let failure: { error: unknown } | undefined;
+    const onError = (error: unknown): void => {
+      failure = { error };
+      wake?.();
+    };
+    const onEvent = (event: KittyEvent): void => {
       queue.push(event);
       wake?.();
-    });
+    };
+    const stop = this.#service.events.subscribe(since, onEvent, { id: this.id, onError });
     try {
       for (;;) {
         const event = queue.shift();
+        if (event === undefined && failure !== undefined) throw failure.error;
         if (event === undefined) await new Promise<void>((resolve) => (wake = resolve));
         else if (event.type === "snapshot") {
+          // It stands for events that are not kept any more, the job's end perhaps among them.
           if (isTerminal((await this.refresh()).state)) return;
         } else if (isJobEvent(event)) {
           yield event;

@@ -1,20 +1,20 @@
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import type { Config } from "../../config/schema.js";
 import { ConfigError } from "../../errors.js";
-import { abortable } from "../../bridge/abortable.js";
 import type { KittyEvent, NewEvent } from "../../job/event.js";
 import type { EventLog } from "../../job/event-log.js";
 import { jobIdSchema, type JobSpecInput } from "../../job/job-spec.js";
-import { isTerminal, type JobState } from "../../job/job-state.js";
+import { isTerminal } from "../../job/job-state.js";
 import type { JobLogPage, JobPage, JobService, ListJobsOptions, SubmitOptions } from "../../job/job-service.js";
 import type { Job } from "../../job/job.js";
-import { deferred } from "../../util/deferred.js";
 import { stateFolder } from "../../util/state-folder.js";
 import { reportError } from "../report-error.js";
 import { nodeConfig, sharedFolder } from "../../runner/slurm-node-config.js";
 import { SlurmTasks } from "../../runner/slurm-tasks.js";
 import type { SessionService } from "../sessions.js";
+import { checkIdempotencyKey } from "./check-idempotency-key.js";
 import { checkJob } from "./check-job.js";
 import { Database } from "./database.js";
 import { EventTable } from "./event-table.js";
@@ -22,12 +22,14 @@ import { HomeLock } from "./home-lock.js";
 import { JobFolder } from "./job-folder.js";
 import { JobQueue } from "./job-queue.js";
 import { JobStore } from "./job-store.js";
+import { fileNotFound, openJobFile } from "./open-job-file.js";
 import { readLogPage } from "./read-log-page.js";
 import { generateExecutor } from "./run-generate.js";
 import { evalExecutor, latencyExecutor, simulateExecutor } from "./run-python.js";
 import { slurmExecutor } from "./run-on-slurm.js";
 import { sweepExecutor } from "./run-sweep.js";
 import { Scheduler, type Executors } from "./scheduler.js";
+import { waitForEnd } from "./wait-for-end.js";
 
 const POLL_MS = 200;
 
@@ -82,10 +84,7 @@ export class LocalJobService implements JobService {
   }
 
   async submit(spec: JobSpecInput, { idempotencyKey }: SubmitOptions = {}): Promise<Job> {
-    if (idempotencyKey !== undefined && (idempotencyKey === "" || idempotencyKey.length > 200)) {
-      const found = `it has ${String(idempotencyKey.length)} characters`;
-      throw new ConfigError(`Cannot submit this job: the idempotency key must have 1 to 200 characters, ${found}`);
-    }
+    checkIdempotencyKey(idempotencyKey);
     const jobs = this.#store.insert([{ spec: checkJob(spec, this.#config), idempotencyKey }]);
     this.#wake();
     return await Promise.resolve(only(jobs));
@@ -132,19 +131,16 @@ export class LocalJobService implements JobService {
     return await readLogPage(new JobFolder(this.#jobsFolder, jobIdSchema.parse(id)), isTerminal(state), options);
   }
 
+  async openFile(id: string, name: string): Promise<Readable> {
+    const { result } = this.#store.get(id);
+    // Only what the result names, so that no name is a path.
+    const known = result?.files.map((file) => file.name) ?? [];
+    if (!known.includes(name)) throw fileNotFound(id, name, known);
+    return await openJobFile(new JobFolder(this.#jobsFolder, jobIdSchema.parse(id)).file(name), id);
+  }
+
   async wait(id: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Job> {
-    const { lastSeq } = this.events;
-    if (isTerminal(this.#store.get(id).state)) return this.#store.get(id);
-    const ended = deferred<undefined>();
-    const stop = this.events.subscribe(lastSeq, ({ id: subject, type, data }) => {
-      if (subject === id && type === "job.state" && isTerminal(data["state"] as JobState)) ended.resolve(undefined);
-    });
-    try {
-      await abortable(ended.promise, signal, `wait for job ${id}`);
-    } finally {
-      stop();
-    }
-    return this.#store.get(id);
+    return await waitForEnd(this, id, signal);
   }
 
   /** Puts what runs back into the queue, for the next orchestrator. */
