@@ -17,6 +17,7 @@ interface SimulateFlags extends GlobalOptions, CacheFlags {
   sequences?: number;
   length?: number;
   verify?: boolean;
+  sensitivity?: string;
 }
 
 const verificationSchema = z.looseObject({ verification: z.looseObject({ isEqual: z.boolean() }).optional() });
@@ -53,6 +54,7 @@ function addFlags(command: Command): Command {
     .option("--page-size <n>", "tokens quantized together", parseCount("--page-size"))
     .option("--seed <s>", "of the random selection", parseInteger("--seed"))
     .option("--verify", "hold the packed cache to the simulated one, layer by layer; exit code 1 if they differ")
+    .option("--sensitivity <parts>", "what carries the error: all, or some of layers,heads,channels,settings,positions")
     .option("--model <model>", "folder or hub id; without it the bundled model")
     .option("--text <file>", "UTF-8 text, plain or .xz; without it an excerpt of Treasure Island")
     .option("--sequences <n>", "windows of the text (2)", parseCount("--sequences"))
@@ -69,10 +71,10 @@ async function readConfig(flags: SimulateFlags): Promise<Config> {
 }
 
 function readArguments({ model, cache, worker }: Config, flags: SimulateFlags): string[] {
-  const { text, sequences, length, verify } = flags;
+  const { text, sequences, length, verify, sensitivity } = flags;
   const fields = Object.fromEntries(cacheEntries(cache));
   const { device, dtype } = worker;
-  const args = toArguments({ ...fields, model, text, sequences, length, device, dtype });
+  const args = toArguments({ ...fields, model, text, sequences, length, sensitivity, device, dtype });
   return verify === true ? [...args, "--verify"] : args;
 }
 

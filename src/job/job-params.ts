@@ -47,6 +47,8 @@ export const simulateParamsSchema = z.strictObject({
   sequences: count.default(1),
   length: count.default(256),
   verify: z.boolean().default(false),
+  /** What carries the error instead: all, or some of layers, heads, channels, settings, positions, by commas. */
+  sensitivity: text.optional(),
 });
 
 /** What `kitty-kv eval` answers: tasks over the job's preset, beside the 16-bit cache on the same items. */

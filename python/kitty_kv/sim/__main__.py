@@ -1,4 +1,5 @@
 """python -m kitty_kv.sim [--preset P] [--verify] [--k-bits B] [--v-bits B] [--boost-ratio R] [--model M] [--text FILE] [--json]
+python -m kitty_kv.sim --sensitivity all [the same]
 
 Says what a cache config costs a model: perplexity, divergence and errors beside the 16-bit cache, on the CPU or a GPU.
 """
@@ -16,8 +17,10 @@ from typing import Any
 
 from ..command_line import UsageParser, exit_code_of, tell_error
 from ..config import KittyConfig
-from ..errors import KittyKvError
+from ..errors import ConfigError, KittyKvError
+from . import sensitivity
 from .report import report
+from .sensitivity import PARTS, analyse, sensitivity_report
 from .simulation import Plan, simulate
 
 
@@ -26,11 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     is_json = "--json" in arguments
     try:
-        document = simulate(_plan(arguments))
+        options = vars(_parser().parse_args(arguments))
+        if options["sensitivity"] is None:
+            document = simulate(_plan(options))
+            text = report(document)
+        else:
+            document = analyse(_sensitivity_plan(options), lambda line: print(line, file=sys.stderr, flush=True))
+            text = sensitivity_report(document)
     except KittyKvError as error:
         tell_error(error, is_json=is_json)
         return exit_code_of(error)
-    text = report(document)
     print(json.dumps(as_json({**document, "report": text}), allow_nan=False) if is_json else text)
     return 0 if document.get("verification", {"isEqual": True})["isEqual"] else 1
 
@@ -44,11 +52,22 @@ def as_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _plan(arguments: Sequence[str]) -> Plan:
-    options = vars(_parser().parse_args(arguments))
+def _config(options: dict[str, Any]) -> KittyConfig:
     fields = {field.name: options[field.name] for field in dataclasses.fields(KittyConfig)}
+    return KittyConfig.from_dict({name: value for name, value in fields.items() if value is not None})
+
+
+def _sensitivity_plan(options: dict[str, Any]) -> sensitivity.Plan:
+    if options["verify"]:
+        raise ConfigError("Cannot simulate: --verify and --sensitivity are two different runs; give one of them.")
+    shared = {name: options[name] for name in ("model", "text", "sequences", "length", "dtype", "device")}
+    parts = tuple(dict.fromkeys(part for part in options["sensitivity"].split(",") if part))
+    return sensitivity.Plan(config=_config(options), parts=PARTS if parts == ("all",) else parts, **shared)
+
+
+def _plan(options: dict[str, Any]) -> Plan:
     return Plan(
-        config=KittyConfig.from_dict({name: value for name, value in fields.items() if value is not None}),
+        config=_config(options),
         model=options["model"],
         text=options["text"],
         sequences=options["sequences"],
@@ -69,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--selection", help="how boosted channels are chosen: magnitude, range, variance, random")
     parser.add_argument(
         "--verify", action="store_true", help="hold the packed cache to the simulated one, layer by layer"
+    )
+    parser.add_argument(
+        "--sensitivity", metavar="PARTS", help=f"what carries the error: all, or some of {', '.join(PARTS)} by commas"
     )
     parser.add_argument("--model", help="model folder or hub id; default: the bundled model")
     parser.add_argument("--text", type=pathlib.Path, help="text file, plain or .xz; default: the bundled excerpt")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +23,25 @@ class Held(NamedTuple):
     values: torch.Tensor
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scope:
+    """What of a cache is rounded; all else is held in full precision.
+
+    Args:
+        layer: its number; None for all.
+        side: ``keys`` or ``values``; None for both.
+        head: a KV head; None for all.
+    """
+
+    layer: int | None = None
+    side: str | None = None
+    head: int | None = None
+
+    def holds(self, layer: int, side: int) -> bool:
+        """Whether anything of a layer's keys (0) or values (1) is rounded."""
+        return self.layer in (None, layer) and self.side in (None, ("keys", "values")[side])
+
+
 class SimulatedCache(MaskedCache):
     """Fake-quantized keys and values for one batch, under any attention function of Transformers.
 
@@ -35,6 +56,9 @@ class SimulatedCache(MaskedCache):
             real. Not needed without padding, nor after ``kitty_kv.install()``, which tells the cache every mask. Padding is
             never quantized, counts as no sink and fills no page.
 
+        scope: rounds a part alone, to see what it costs.
+        channel_weights: ``[layers, HKV, D]``, factors of the scores by which boosted key channels are chosen.
+
     Raises:
         ConfigError: a field of ``config`` is unknown or out of range, or ``mask`` is not 2-D.
         UnsupportedError: an encoder-decoder model.
@@ -45,6 +69,9 @@ class SimulatedCache(MaskedCache):
         model_config: PretrainedConfig,
         config: KittyConfig | dict[str, Any],
         mask: torch.Tensor | None = None,
+        *,
+        scope: Scope | None = None,
+        channel_weights: torch.Tensor | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(config, KittyConfig):
@@ -56,6 +83,8 @@ class SimulatedCache(MaskedCache):
         self.config = config
         self._is_quantized = has_full_attention(model_config.get_text_config())
         self._rows = RowMap(mask)
+        self._scope = scope or Scope()
+        self._channel_weights = channel_weights
         self._held: dict[int, Held] = {}
         self._errors: dict[int, torch.Tensor] = {}  # float64 [2, 2]: of keys and values, squared error and squared norm
 
@@ -218,15 +247,20 @@ class SimulatedCache(MaskedCache):
         """Rounds the pages of ``held`` that tokens from position ``before`` on complete, in place."""
         config, page = self.config, self.config.page_size
         batch, _, total, _ = held.keys.shape
+        weights = None if self._channel_weights is None else self._channel_weights[layer][:, None].to(held.keys.device)
         sides = (
-            (held.keys, config.quantizes_keys, 0, encode_keys),
+            (held.keys, config.quantizes_keys, 0, functools.partial(encode_keys, weights=weights)),
             (held.values, config.quantizes_values, config.recent_tokens, encode_values),
         )
         for side, (x, is_quantized, recent, encode) in enumerate(sides):
+            is_quantized = is_quantized and self._scope.holds(layer, side)
             for rows, slots in self._rows.due(batch, before, total, config, recent) if is_quantized else ():
                 slots = slots.to(x.device)
                 given = x[rows][:, :, slots]  # [R, HKV, pages * PAGE, D]
                 rounded = encode(given.unflatten(2, (-1, page)), config).dequantize().flatten(2, 3)
+                if self._scope.head is not None:
+                    is_head = torch.arange(given.shape[1], device=given.device) == self._scope.head
+                    rounded = torch.where(is_head[:, None, None], rounded, given)
                 x[rows, :, slots] = rounded
                 self._add_error(layer, side, given, rounded)
 

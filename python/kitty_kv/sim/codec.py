@@ -27,16 +27,17 @@ class AffineCodes(NamedTuple):
         return self.codes * self.scale.float() + self.minimum.float()
 
 
-def encode_keys(pages: torch.Tensor, config: KittyConfig) -> AffineCodes:
+def encode_keys(pages: torch.Tensor, config: KittyConfig, weights: torch.Tensor | None = None) -> AffineCodes:
     """Quantizes key pages per channel.
 
     Args:
         pages: floating point ``[..., PAGE, D]``, after RoPE.
         config: ``k_bits``, and ``boost_bits`` for the channels that ``boost_ratio``, ``selection`` and ``seed`` choose.
+        weights: factors of the selection's scores, broadcast to ``[..., D]``; None for none, as the packed codec has it.
     """
     x = pages.float()
     bits = torch.full_like(x[..., :1, :], config.k_bits, dtype=torch.int32)  # [..., 1, D]
-    channels = boosted_channels(x, config).unsqueeze(-2)  # [..., 1, DB]
+    channels = boosted_channels(x, config, weights).unsqueeze(-2)  # [..., 1, DB]
     return _encode(x, bits.scatter_(-1, channels, config.boost_bits), dim=-2)
 
 
@@ -46,10 +47,12 @@ def encode_values(pages: torch.Tensor, config: KittyConfig) -> AffineCodes:
     return _encode(x, torch.full_like(x[..., :1], config.v_bits, dtype=torch.int32), dim=-1)
 
 
-def boosted_channels(pages: torch.Tensor, config: KittyConfig) -> torch.Tensor:
+def boosted_channels(pages: torch.Tensor, config: KittyConfig, weights: torch.Tensor | None = None) -> torch.Tensor:
     """The key channels of each page that get ``boost_bits``: float32 ``[..., PAGE, D]`` to int64 ``[..., DB]``, ascending."""
     count = config.boosted_channels(pages.shape[-1])
     score = _score(pages.double(), config)  # [..., D]
+    if weights is not None:
+        score = score * weights.double()
     best = score.argsort(dim=-1, descending=True, stable=True)[..., :count]  # ties go to the lower channel
     return best.sort(dim=-1).values
 

@@ -57,7 +57,7 @@ def simulate(plan: Plan) -> dict[str, Any]:
     loaded = load_model(plan.model, dtype=plan.dtype, device=plan.device)
     windows, size_bytes = cut_windows(loaded, text, plan.sequences, plan.length)
     packed = _packed_cache(loaded, plan.config) if plan.has_verification else None
-    with _attention(loaded, _stock_attention(loaded)):
+    with under_attention(loaded, stock_attention(loaded)):
         comparison = compare(loaded.model, windows, plan.config)
     document = {
         "model": loaded.name,
@@ -65,8 +65,8 @@ def simulate(plan: Plan) -> dict[str, Any]:
         "sequences": plan.sequences,
         "length": plan.length,
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
-        "hardware": _hardware(loaded.model.device),
-        "cache": {_camel(name): value for name, value in plan.config.to_dict().items()},
+        "hardware": hardware(loaded.model.device),
+        "cache": {camel(name): value for name, value in plan.config.to_dict().items()},
         **_figures(comparison, size_bytes),
     }
     if packed is not None:
@@ -82,14 +82,16 @@ def _packed_cache(loaded: LoadedModel, config: KittyConfig) -> KittyCache:
     return KittyCache.for_model(loaded.model, config=config)
 
 
-def _stock_attention(loaded: LoadedModel) -> str:
+def stock_attention(loaded: LoadedModel) -> str:
+    """An attention of Transformers that gives what the model means."""
     # Transformers' sdpa leaves a soft cap out without a word.
     has_soft_cap = getattr(loaded.model.config.get_text_config(), "attn_logit_softcapping", None) is not None
     return "eager" if has_soft_cap else "sdpa"
 
 
 @contextlib.contextmanager
-def _attention(loaded: LoadedModel, name: str) -> Iterator[None]:
+def under_attention(loaded: LoadedModel, name: str) -> Iterator[None]:
+    """Runs the model under another attention function."""
     config = loaded.model.config.get_text_config()
     before = config._attn_implementation
     config._attn_implementation = name
@@ -116,17 +118,19 @@ def _figures(found: Comparison, size_bytes: int) -> dict[str, Any]:
 
 
 def _verification(found: Verification) -> dict[str, Any]:
-    fields = {_camel(name): value for name, value in dataclasses.asdict(found).items()}
+    fields = {camel(name): value for name, value in dataclasses.asdict(found).items()}
     differences = [{**dataclasses.asdict(each), "sentence": str(each)} for each in found.differences]
     return {"isEqual": found.is_equal, **fields, "differences": differences}
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """snake_case as camelCase."""
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
 
 
-def _hardware(device: torch.device) -> str:
+def hardware(device: torch.device) -> str:
+    """What a device is, in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from ..errors import ConfigError
 from .fitting import Count, Filler, fit
 from .item import Item
 
@@ -17,6 +18,8 @@ def copying(index: int, length: int, chance: random.Random, text: list[str], cou
     The answer is all of the list behind its first line, so that errors of a cache add up over a long generation.
     """
     words = words_of(text)
+    if not words:
+        raise ConfigError("Cannot make a list of words: the text holds none in lower case; give another one.")
     drawn = [chance.choice(words) for _ in range(length)]
     filler = Filler(text, chance)
 

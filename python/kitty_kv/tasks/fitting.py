@@ -34,10 +34,10 @@ def fit(build: Callable[[int], str], length: int, count: Count) -> str:
     return build(low)
 
 
-def sentences(text: str) -> list[str]:
-    """Sentences of a text, each on one line."""
+def sentences(text: str, least: int = 1) -> list[str]:
+    """Sentences of a text of ``least`` characters or more, each on one line."""
     plain = re.sub(r"\s+", " ", text).strip()
-    found = [part for part in re.split(r"(?<=[.!?])\s", plain) if part]
+    found = [part for part in re.split(r"(?<=[.!?])\s", plain) if len(part) >= least]
     if not found:
         raise ConfigError("Cannot fill prompts: the text holds no sentence; give a longer one.")
     return found

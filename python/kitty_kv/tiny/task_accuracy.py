@@ -23,6 +23,7 @@ from ..tasks.multi_key import multi_key
 from ..tasks.passkey import passkey
 from ..tasks.variable_tracking import variable_tracking
 from .model_definition import TinyModel
+from .task_documents import SENTENCE_CHARACTERS
 from .text import Corpus
 
 _LENGTHS = (512, 1024, 2048, 4096)
@@ -48,7 +49,7 @@ class Question:
 
 def draw_questions(tokenizer: Tokenizer, corpus: Corpus, length: int) -> list[Question]:
     """Some of each family and length up to `length`, filled with `corpus`; the seed is neither training's nor evaluation's."""
-    text = sentences(" ".join(corpus.documents))
+    text = sentences(" ".join(corpus.documents), SENTENCE_CHARACTERS)
 
     def count(prompt: str) -> int:
         return len(tokenizer.encode(prompt).ids)

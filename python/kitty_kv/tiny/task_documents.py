@@ -25,6 +25,8 @@ Segment = tuple[str, bool]
 """A text and whether it is scored."""
 
 SHORTEST = 128
+# Shorter sentences are numerals and headings, whole pages of them in a table of contents.
+SENTENCE_CHARACTERS = 24
 _PIECE = re.compile(r" ?[A-Za-z]+|\s*\n|.", re.DOTALL)
 _TOKENS_A_PIECE = 1.3
 

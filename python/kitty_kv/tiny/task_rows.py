@@ -20,14 +20,13 @@ from tokenizers import Tokenizer
 
 from ..errors import ConfigError
 from ..tasks.fitting import sentences
-from .task_documents import FAMILIES, SHORTEST, Segment
+from .task_documents import FAMILIES, SENTENCE_CHARACTERS, SHORTEST, Segment
 from .text import read_corpus
 from .tokenizer import EOS_ID
 
 BLOCK_ROWS = 32
 _AHEAD = 3
 _TEXT_SENTENCES = 300
-_SENTENCE_CHARACTERS = 24
 # Documents begin short and reach the row's whole length when this share of the training is done.
 _SHORT, _FULL_AT = 512, 0.4
 
@@ -129,9 +128,10 @@ _maker: Any = None
 def _start(text: str, tokenizer: str) -> None:
     """Once in each process."""
     global _maker
-    found = (part for document in read_corpus(Path(text)).documents for part in sentences(document))
-    # Short ones are numerals and headings, whole pages of them in a table of contents.
-    _maker = RowMaker(Tokenizer.from_str(tokenizer), [part for part in found if len(part) >= _SENTENCE_CHARACTERS])
+    found = [
+        part for document in read_corpus(Path(text)).documents for part in sentences(document, SENTENCE_CHARACTERS)
+    ]
+    _maker = RowMaker(Tokenizer.from_str(tokenizer), found)
 
 
 def _make_block(seed: list[int], length: int, longest: int) -> np.ndarray:
