@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 
 from kitty_kv.bench.latency.plot import svg
 from kitty_kv.bench.latency.record import Record
+from kitty_kv.bench.latency.redraw import joined
+from kitty_kv.bench.latency.redraw import main as redraw
 from kitty_kv.bench.latency.report import best_of_each, markdown
 from kitty_kv.bench.latency.row import LatencyRow
 from kitty_kv.bench.latency.timed import Timed
@@ -141,3 +144,39 @@ def test_steps_count_from_the_last_rows_first_token_and_after_the_warm_up():
     timed = Timed.of([early + late, late], 7, 6)
     assert (timed.first_token_s, timed.step_s, timed.cache_bytes, timed.used_bytes) == (3.0, 0.375, 7, 6)
     assert Timed.of([[2.0]], 0, 0).step_s is None
+
+
+def written(tmp_path, name: str, rows: list[LatencyRow], **environment: object) -> pathlib.Path:
+    record = Record(ENVIRONMENT | environment, tmp_path / name, None)
+    for row in rows:
+        record.add(row)
+    return tmp_path / name / "report.json"
+
+
+def test_reports_are_drawn_together_and_the_last_row_of_a_peer_counts(tmp_path) -> None:
+    first = written(tmp_path, "first", [*ROWS, step("engine kitty-pro", 1, 2.0)])
+    second = written(tmp_path, "second", [step("engine kitty-pro", 1, 1.25)])
+    peers = ["engine kitty-pro", "hf-dynamic"]
+    _, rows = joined([first, second], peers, ["step"])
+    assert [(row.batch, row.peer, row.step_ms) for row in rows] == [
+        (1, "engine kitty-pro", 1.25),
+        (1, "hf-dynamic", 4.0),
+        (2, "engine kitty-pro", 1.5),
+    ]
+    plot = tmp_path / "plot.svg"
+    assert redraw([str(first), str(second), "--peers", ",".join(peers), "--plot", str(plot)]) == 0
+    ElementTree.parse(plot)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"rows": [{"part": 1}], "environment": {}}'])
+def test_what_is_no_report_is_refused(tmp_path, capsys, text: str) -> None:
+    report = tmp_path / "report.json"
+    report.write_text(text)
+    assert redraw([str(report), "--peers", "x", "--plot", str(tmp_path / "plot.svg")]) == 2
+    assert "no report.json" in capsys.readouterr().err
+
+
+def test_reports_of_other_hardware_are_not_drawn_together(tmp_path, capsys) -> None:
+    reports = [written(tmp_path, name, ROWS, hardware=name) for name in ("one", "other")]
+    assert redraw([*map(str, reports), "--peers", "hf-dynamic", "--plot", str(tmp_path / "plot.svg")]) == 2
+    assert "hardware is other, theirs one" in capsys.readouterr().err
