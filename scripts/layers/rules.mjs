@@ -61,6 +61,8 @@ export const PYTHON_FOLDERS = {
   bench: ["engine", "hf", "sim", "cache", "quant", "tiny", "command_line", "config", "errors"],
   worker: ["bench", "eval", "engine", "hf", "sim", "cache", "quant", "tiny", "config", "errors"],
   doctor: ["tiny"],
+  // Runs any module by its name, and imports none.
+  hosted: [],
   // The package's front door hands out names on first use.
   __init__: ["hf", "sim", "quant", "tiny", "config", "errors"],
 };

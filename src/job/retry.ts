@@ -8,6 +8,7 @@ export const MAX_LOST_ATTEMPTS = 50;
 /** Mistakes that another attempt would only make again. */
 const PERMANENT_CODES = new Set([
   "invalid_argument",
+  "usage",
   "unknown_preset",
   "model_not_found",
   "not_a_model",

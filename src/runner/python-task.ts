@@ -57,7 +57,8 @@ export async function runPythonTask(
   const root = packageRoot();
   const command = {
     file: findPython(config.worker.python, root),
-    args: ["-m", task.module, "--json", ...task.args],
+    // Its stdin stays open as long as this process lives, and ends it with this process however that dies.
+    args: ["-m", "kitty_kv.hosted", task.module, "--json", ...task.args],
     // Threads that spin while they wait make a machine that others use too several times slower.
     env: { OMP_WAIT_POLICY: "PASSIVE", ...workerEnvironment(root, process.env), ...task.env },
   };
@@ -69,7 +70,6 @@ export async function runPythonTask(
   signal.addEventListener("abort", kill, { once: true });
   const chunks: Buffer[] = [];
   child.stdout.on("data", (chunk: Buffer) => chunks.push(chunk));
-  child.stdin.end();
   const exit = await child.exited;
   signal.removeEventListener("abort", kill);
   throwIfCancelled(task, signal);

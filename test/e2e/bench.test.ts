@@ -33,7 +33,7 @@ test("bench kernels --json without a GPU is the contract's error document", asyn
 test("bench kernels prints the table, and what is said meanwhile on stderr", async () => {
   const args = ["kernels", "--quick", "--only", "decode", "--only", "pack"];
   const { exitCode, stdout, stderr } = await kitty(args, python("figures"));
-  expect(stderr).toBe("asked: -m kitty_kernels.bench --json --quick --only decode --only pack");
+  expect(stderr).toBe("asked: -m kitty_kv.hosted kitty_kernels.bench --json --quick --only decode --only pack");
   expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: "| a table |" });
 });
 

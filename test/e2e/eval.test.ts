@@ -74,7 +74,7 @@ test("without a list the configuration's preset is held to fp16", async () => {
     KITTY_KV_PYTHON: join(import.meta.dirname, "../fixtures/simulation/differing"),
   });
   expect(stderr).toContain(
-    `asked: -m kitty_kv.eval --json --preset=kitty-pro,fp16 --seed=-3 --home=${folder}/evaluations --device=auto --dtype=auto`,
+    `asked: -m kitty_kv.hosted kitty_kv.eval --json --preset=kitty-pro,fp16 --seed=-3 --home=${folder}/evaluations --device=auto --dtype=auto`,
   );
 });
 

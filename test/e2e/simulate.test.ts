@@ -66,7 +66,7 @@ test("a difference is a result, with exit code 1", async () => {
   const flags = ["--verify", "--preset", "kivi-2", "--seed", "-3", "--json", "--verbose"];
   const { exitCode, stdout, stderr } = await kitty(flags, python("differing"));
   expect(stderr).toContain(
-    "asked: -m kitty_kv.sim --json --preset=kivi-2 --seed=-3 --device=auto --dtype=auto --verify",
+    "asked: -m kitty_kv.hosted kitty_kv.sim --json --preset=kivi-2 --seed=-3 --device=auto --dtype=auto --verify",
   );
   expect(JSON.parse(stdout)).toEqual({
     klDivergence: 0.5,
