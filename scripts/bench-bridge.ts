@@ -31,6 +31,7 @@ const { values } = parseArgs({ options: { json: { type: "boolean" }, python: { t
 const runner = new LocalRunner({
   python: values.python ?? null,
   startTimeoutMs: 60_000,
+  engine: [],
   heartbeat: { intervalMs: 5000, timeoutMs: 30_000, stepTimeoutMs: 600_000 },
 });
 try {

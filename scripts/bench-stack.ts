@@ -43,6 +43,7 @@ const prompts = Array.from({ length: count("sessions") }, (_, index) => promptOf
 const runner = new LocalRunner({
   python: values.python ?? null,
   startTimeoutMs: 60_000,
+  engine: [],
   heartbeat: { intervalMs: 5000, timeoutMs: 30_000, stepTimeoutMs: 600_000 },
 });
 const loadBefore = loadavg()[0] ?? NaN;

@@ -75,6 +75,32 @@ const modelSchema = z.object({
 const openedSchema = z.object({ session: id, model: modelSchema, cache: cacheConfigSchema });
 
 /** Every method a worker answers: what goes in, what comes back. */
+const poolUseSchema = z.object({
+  /** What sequences and remembered prefixes refer to. */
+  bytesInUse: count,
+  bytesAllocated: count,
+  maxBytes: count.nullable(),
+  prefixBytes: count,
+  prefixHits: count,
+  prefixLookups: count,
+});
+
+const engineMetricsSchema = z.object({
+  running: count,
+  waiting: count,
+  /** Rows of the last decode pass. */
+  batchSize: count,
+  tokens: count,
+  /** Over the last five seconds. */
+  tokensPerSecond: z.number(),
+  preemptions: count,
+  /** Of generations that have ended. */
+  draftedTokens: count,
+  acceptedTokens: count,
+  /** One for each model and cache configuration with open sessions. */
+  pools: z.array(poolUseSchema),
+});
+
 export const METHODS = {
   ping: {
     params: empty,
@@ -107,6 +133,8 @@ export const METHODS = {
   credit: { params: z.strictObject({ stream: id, tokens: z.number().int().positive() }), result: empty },
   cancel: { params: z.strictObject({ stream: id }), result: z.object({ cancelled: z.boolean() }) },
   memory: { params: z.strictObject({ session: id }), result: kvCacheSchema },
+  /** What the engine of all sessions does and has done; counts are totals. */
+  engineMetrics: { params: empty, result: engineMetricsSchema },
   saveSession: { params: z.strictObject({ session: id, path: z.string() }), result: empty },
   /** Another session with the same history; the cache's memory is shared until they part. */
   forkSession: { params: z.strictObject({ session: id, fork: id }), result: openedSchema },
@@ -152,6 +180,7 @@ export const wireErrorSchema = z.object({
 export const ticketSchema = z.strictObject({ ticket: z.number().int().nonnegative() });
 
 export type KvCacheMemory = z.output<typeof kvCacheSchema>;
+export type EngineMetrics = z.output<typeof engineMetricsSchema>;
 export type TokenLogprob = z.output<typeof tokenLogprobSchema>;
 export type WireGenerationResult = z.output<typeof generationResultSchema>;
 export type ChatMessage = z.output<typeof messageSchema>;

@@ -54,6 +54,11 @@ export class WorkerClient {
     return this.#invoke("memory", { session }, options);
   }
 
+  /** What the engine of all its sessions does and has done. */
+  engineMetrics(options?: CallOptions): Promise<Result<"engineMetrics">> {
+    return this.#invoke("engineMetrics", {}, options);
+  }
+
   /** Each token's text by itself; a part of a character becomes U+FFFD. */
   async tokenTexts(session: string, tokens: readonly number[]): Promise<string[]> {
     return (await this.#invoke("tokenTexts", { session, tokens: [...tokens] })).texts;

@@ -31,6 +31,10 @@ const workerSchema = z.strictObject({
   dtype: z.enum(["auto", "float32", "bfloat16", "float16"]).default("auto"),
   /** Most memory of the keys and values of all sessions of one model and cache configuration; null is no limit. */
   kvMemoryMiB: z.number().int().positive().nullable().default(null),
+  /** Most generations that one worker steps together. */
+  maxBatch: z.number().int().positive().default(64),
+  /** Most generations that wait for their turn in one worker; one more is refused at once (queue_full). */
+  maxWaiting: z.number().int().positive().default(1024),
   heartbeatIntervalMs: durationMs.default(5000),
   heartbeatTimeoutMs: durationMs.default(30_000),
   stepTimeoutMs: durationMs.default(600_000),

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { abortable, throwIfAborted } from "../bridge/abortable.js";
+import type { EngineMetrics } from "../bridge/messages.js";
 import type { WorkerClient } from "../bridge/worker-client.js";
 import { cacheSchema, type CacheInput, type Config } from "../config/schema.js";
 import { validate } from "../config/validate.js";
@@ -9,6 +10,8 @@ import { Session, type SessionInfo, type SessionOwner } from "./session.js";
 import type { SessionEvents } from "./session-events.js";
 import { UsageMeter } from "./usage/usage-meter.js";
 import type { WorkerPlace, WorkerPool } from "./worker-pool.js";
+
+export type { EngineMetrics };
 
 export interface OpenSessionOptions {
   /** A model's folder or hub id; null is the bundled model. @default the configuration's */
@@ -54,6 +57,11 @@ export class Sessions implements SessionService {
   /** Those that are open now, whoever opened them. */
   get all(): readonly Session[] {
     return [...this.#open.keys()];
+  }
+
+  /** What the engines of the workers do; who does not answer in time is left out. */
+  engineMetrics(timeoutMs: number): Promise<EngineMetrics[]> {
+    return this.#pool.engineMetrics(timeoutMs);
   }
 
   async open(options: OpenSessionOptions = {}): Promise<Session> {

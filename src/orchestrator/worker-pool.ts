@@ -1,5 +1,6 @@
 import { abortable } from "../bridge/abortable.js";
 import type { WorkerLog } from "../bridge/worker-bridge.js";
+import type { EngineMetrics } from "../bridge/messages.js";
 import { WorkerClient } from "../bridge/worker-client.js";
 import type { Config } from "../config/schema.js";
 import type { Runner } from "../runner/runner.js";
@@ -41,6 +42,19 @@ export class WorkerPool {
   async fill(signal: AbortSignal | undefined): Promise<void> {
     while (this.#members.size < this.#limits.min) this.#add();
     await Promise.all([...this.#members].map(({ client }) => abortable(client, signal, "start a worker")));
+  }
+
+  /** What the engines of the workers do that answer in time; one that starts or ends is left out. */
+  async engineMetrics(timeoutMs: number): Promise<EngineMetrics[]> {
+    const asked = [...this.#members].map(async ({ client }) => {
+      try {
+        const signal = AbortSignal.timeout(timeoutMs);
+        return await (await abortable(client, signal, "ask a worker")).engineMetrics({ signal });
+      } catch {
+        return undefined;
+      }
+    });
+    return (await Promise.all(asked)).filter((metrics) => metrics !== undefined);
   }
 
   /** A place for one session; an aborted signal stops the waiting, not the worker that others wait for. */

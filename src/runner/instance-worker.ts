@@ -21,6 +21,8 @@ export function programFolders(): ProgramFolders {
 export interface InstanceWorkerOptions {
   /** The Python executable as the instance sees it; null is the overlay's. */
   python: string | null;
+  /** Further arguments of the worker. */
+  engine: readonly string[];
   /** The `apptainer` program. */
   program?: string | undefined;
 }
@@ -28,12 +30,12 @@ export interface InstanceWorkerOptions {
 /** The command that runs a worker inside an instance, with its stdin and stdout as the bridge. */
 export function instanceWorkerCommand(
   { name, visibleDevices }: Pick<InstanceRecord, "name" | "visibleDevices">,
-  { python, program }: InstanceWorkerOptions,
+  { python, engine, program }: InstanceWorkerOptions,
 ): Command {
   const worker = [python ?? INSTANCE_PYTHON, "-m", "kitty_kv.worker", "--pythonia", INSIDE.bridge];
   return {
     file: apptainerProgram(program),
-    args: execArguments(name, [...worker, "--die-with-parent"]),
+    args: execArguments(name, [...worker, "--die-with-parent", ...engine]),
     env: { ...apptainerEnvironment(process.env), ...insideEnvironment(visibleDevices, process.env) },
   };
 }

@@ -8,6 +8,8 @@ export interface WorkerLimits {
   heartbeat: HeartbeatOptions;
   /** How long a worker may take to say hello. */
   startTimeoutMs: number;
+  /** Arguments of the worker that say how much its engine takes on. */
+  engine: readonly string[];
 }
 
 /**

@@ -39,7 +39,7 @@ export class LocalRunner implements Runner {
     const root = packageRoot();
     return {
       file: findPython(this.#options.python, root),
-      args: ["-m", "kitty_kv.worker", "--pythonia", pythoniaDir(), "--die-with-parent"],
+      args: ["-m", "kitty_kv.worker", "--pythonia", pythoniaDir(), "--die-with-parent", ...this.#options.engine],
       env: workerEnvironment(root, process.env),
     };
   }

@@ -12,6 +12,7 @@ import { findPython } from "./find-python.js";
 import { INSTANCE_PYTHON, programFolders } from "./instance-worker.js";
 import { packageRoot } from "./package-root.js";
 import { workerEnvironment } from "./worker-environment.js";
+import { workerLimits } from "./worker-limits.js";
 
 export interface SlurmWorkerPlace {
   jobId: string;
@@ -27,11 +28,12 @@ export function slurmWorkerCommand(
 ): Command {
   const { file, args, env } =
     container === null ? plainWorker(worker.python) : containerWorker(container, worker.python, place.scratch);
+  const { engine } = workerLimits(worker);
   const cpus = slurm.cpus === null ? [] : [`--cpus-per-task=${String(slurm.cpus)}`];
   const step = ["--overlap", "--nodes=1", "--ntasks=1", "--mem=0", ...cpus, "--quiet", "--kill-on-bad-exit=1"];
   return {
     file: "srun",
-    args: [`--jobid=${place.jobId}`, ...step, "bash", "-c", start(slurm.setup), "kitty-kv", file, ...args],
+    args: [`--jobid=${place.jobId}`, ...step, "bash", "-c", start(slurm.setup), "kitty-kv", file, ...args, ...engine],
     env: { ...slurmEnvironment(process.env), ...env },
   };
 }

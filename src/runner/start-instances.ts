@@ -90,8 +90,9 @@ export async function prepareOverlay(
 async function tryWorker(instance: InstanceRecord, options: StartInstancesOptions): Promise<void> {
   const { signal, worker: config = resolveConfig().worker, python = null, program } = options;
   const log = new InstanceLog(instance.name);
-  const command = instanceWorkerCommand(instance, { python, program });
-  const worker = await launchWorker(command, workerLimits(config), {
+  const limits = workerLimits(config);
+  const command = instanceWorkerCommand(instance, { python, engine: limits.engine, program });
+  const worker = await launchWorker(command, limits, {
     signal,
     onLog: ({ text }) => {
       log.write(text);

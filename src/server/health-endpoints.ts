@@ -2,6 +2,7 @@ import { z } from "zod";
 import { endpoint, type Endpoint } from "./endpoint.js";
 import { sendError } from "./send-error.js";
 import { KittyError } from "../errors.js";
+import { Sessions } from "../orchestrator/sessions.js";
 
 const healthz = endpoint({
   method: "get",
@@ -40,7 +41,9 @@ const metrics = endpoint({
   summary: "Show metrics",
   answers: [{ description: "In Prometheus's text format", contentType: "text/plain; version=0.0.4" }],
   handle: async ({ services, response }) => {
-    const text = await services.metrics.render(services.sessions.list().map(({ session }) => session));
+    const { sessions: all } = services.kitty;
+    const open = services.sessions.list().map(({ session }) => session);
+    const text = await services.metrics.render(open, all instanceof Sessions ? all : undefined);
     response.type("text/plain; version=0.0.4; charset=utf-8").send(text);
     return undefined;
   },

@@ -7,6 +7,7 @@ import { launchWorker, type WorkerLimits } from "../../src/runner/launch-worker.
 export const LIMITS: WorkerLimits = {
   heartbeat: { intervalMs: 1000, timeoutMs: 10_000, stepTimeoutMs: 10_000 },
   startTimeoutMs: 20_000,
+  engine: [],
 };
 
 export interface FixtureWorker extends AsyncDisposable {

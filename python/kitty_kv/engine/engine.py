@@ -195,5 +195,7 @@ class Engine:
             tokens=meter.tokens,
             tokens_per_second=meter.tokens_per_second,
             preemptions=meter.preemptions,
+            drafted_tokens=meter.drafted_tokens,
+            accepted_tokens=meter.accepted_tokens,
             pools=tuple(pool.use() for pool in scheduler.pools()),
         )

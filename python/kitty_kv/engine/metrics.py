@@ -13,7 +13,9 @@ _WINDOW_S = 5.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EngineMetrics:
-    """``tokens_per_second`` is over the last 5 seconds, ``batch_size`` that of the last decode pass; counts are totals."""
+    """``tokens_per_second`` is over the last 5 seconds, ``batch_size`` that of the last decode pass; counts are totals, those of
+    drafts of generations that have ended.
+    """
 
     running: int
     waiting: int
@@ -21,6 +23,8 @@ class EngineMetrics:
     tokens: int
     tokens_per_second: float
     preemptions: int
+    drafted_tokens: int
+    accepted_tokens: int
     pools: tuple[PoolUse, ...]
 
 
@@ -30,6 +34,8 @@ class Meter:
     def __init__(self) -> None:
         self.tokens = 0
         self.preemptions = 0
+        self.drafted_tokens = 0
+        self.accepted_tokens = 0
         self.batch_size = 0
         self._recent: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])  # when, and how many tokens by then
 
@@ -38,6 +44,11 @@ class Meter:
 
     def preemption(self) -> None:
         self.preemptions += 1
+
+    def drafts(self, drafted: int, accepted: int) -> None:
+        """Of a generation that has ended."""
+        self.drafted_tokens += drafted
+        self.accepted_tokens += accepted
 
     def batch(self, size: int) -> None:
         self.batch_size = size

@@ -342,6 +342,7 @@ class Scheduler:
             self._fail(generation, error)
             return
         if result is not None:
+            self._meter.drafts(result.drafted_tokens, result.accepted_tokens)
             self._leave(generation)
             self._tell(generation, lambda: generation.listener.on_end(result))
 

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from .. import __version__
 from .channel import Channel
+from .engine_limits import EngineLimits
 from .lifetime import ShutdownRequest, die_with_parent, end_on_own_crash, leave_now
 from .methods import Methods
 from .pythonia_bridge import PythoniaBridge, load_bridge_class
@@ -34,13 +35,14 @@ def main() -> NoReturn:
         bridge_class = load_bridge_class(options.pythonia)
     except OSError as error:
         parser.error(str(error))
-    Worker(bridge_class).run()
+    Worker(bridge_class, EngineLimits(options.max_batch, options.max_waiting)).run()
 
 
 class Worker:
     """The process: one channel, one bridge, and a service that arrives when the heavy imports are done."""
 
-    def __init__(self, bridge_class: type) -> None:
+    def __init__(self, bridge_class: type, limits: EngineLimits) -> None:
+        self._limits = limits
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         end_on_own_crash()
         self._channel = Channel(on_broken=leave_now)
@@ -70,7 +72,7 @@ class Worker:
         try:
             from .start import start_service
 
-            self._service, ready = start_service(self._outbox)
+            self._service, ready = start_service(self._outbox, self._limits)
         except BaseException as error:  # noqa: BLE001  (the host must not wait for it)
             traceback.print_exc()
             print(
@@ -95,8 +97,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pythonia", type=pathlib.Path, required=True, help="folder of pythonia's Bridge.py and proxy.py"
     )
+    parser.add_argument("--max-batch", type=_count, help="most generations that are stepped together")
+    parser.add_argument("--max-waiting", type=_count, help="most generations that wait for their turn")
     parser.add_argument("--die-with-parent", action="store_true", help="end when the starting process ends (Linux)")
     return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {number}")
+    return number
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ _PARAMS: dict[str, Mapping[str, p.Field]] = {
     "credit": p.CREDIT,
     "cancel": p.STREAM,
     "memory": p.SESSION,
+    "engineMetrics": p.NOTHING,
     "saveSession": p.SAVE_SESSION,
     "forkSession": p.FORK_SESSION,
     "closeSession": p.SESSION,

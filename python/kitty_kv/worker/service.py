@@ -11,9 +11,11 @@ from ..config import KittyConfig
 from ..engine.engine import Engine
 from ..engine.generation import Request
 from ..engine.sampling import SamplingOptions
+from ..engine.scheduler_options import SchedulerOptions
 from ..hf.cache_file import write_cache_file
 from .bench_generate import PRESET, BenchModel
 from .drafts import DraftModelDrafts, speculation_from_wire
+from .engine_limits import EngineLimits
 from .later import Later, Work
 from .models import ModelStore
 from .outbox import Outbox
@@ -21,7 +23,7 @@ from .prompts import Prompt
 from .saved_session import Contents, take_session
 from .sessions import Reservation, Session, SessionTable
 from .streams import StreamTable
-from .wire_config import config_from_wire, config_to_wire, memory_to_wire
+from .wire_config import config_from_wire, config_to_wire, memory_to_wire, metrics_to_wire
 
 Params = dict[str, Any]
 
@@ -29,8 +31,8 @@ Params = dict[str, Any]
 class Service:
     """One engine and everything that runs on it. Nothing here waits for a step or a load."""
 
-    def __init__(self, outbox: Outbox) -> None:
-        self._engine = Engine()
+    def __init__(self, outbox: Outbox, limits: EngineLimits) -> None:
+        self._engine = Engine(SchedulerOptions(**limits.given()))
         self._streams = StreamTable(self._engine, outbox)
         self._sessions = SessionTable(ModelStore(self._engine), self._streams)
         self._bench = BenchModel(self._engine)
@@ -40,6 +42,7 @@ class Service:
             "credit": self._credit,
             "cancel": self._cancel,
             "memory": self._memory,
+            "engineMetrics": self._engine_metrics,
             "saveSession": self._save_session,
             "forkSession": self._fork_session,
             "closeSession": self._close_session,
@@ -133,6 +136,12 @@ class Service:
 
         # A step of whoever shares its memory moves the cache's pages about, so the engine counts between two of them.
         return Later(lambda settle: self._engine.between_steps(lambda: settle(work)))
+
+    def _engine_metrics(self, params: Params) -> Later:
+        def start(settle: Callable[[Work], None]) -> None:
+            self._engine.metrics(lambda metrics: settle(lambda: metrics_to_wire(metrics)))
+
+        return Later(start)
 
     def _save_session(self, params: Params) -> Later:
         session, path = self._sessions.get(params["session"]), params["path"]

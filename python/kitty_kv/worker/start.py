@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import importlib.metadata
 
+from .engine_limits import EngineLimits
 from .outbox import Outbox
 from .service import Service
 from .threads import set_threads
 
 
-def start_service(outbox: Outbox) -> tuple[Service, dict[str, str]]:
+def start_service(outbox: Outbox, limits: EngineLimits) -> tuple[Service, dict[str, str]]:
     """Imports everything that sessions need.
 
     Returns:
@@ -21,7 +22,7 @@ def start_service(outbox: Outbox) -> tuple[Service, dict[str, str]]:
     from ..hf import cache, loading  # noqa: F401  (loaded now, so that the first session is not slower)
 
     set_threads()
-    service = Service(outbox)
+    service = Service(outbox, limits)
     # A million objects of imported modules never become garbage; looking at them again costs tens of milliseconds.
     gc.collect()
     gc.freeze()

@@ -11,6 +11,7 @@ from .params import unknown_key
 
 if TYPE_CHECKING:
     from ..engine.generation import Result
+    from ..engine.metrics import EngineMetrics
 
 
 def config_from_wire(fields: dict[str, Any]) -> KittyConfig:
@@ -37,6 +38,13 @@ def config_to_wire(config: KittyConfig) -> dict[str, Any]:
 def memory_to_wire(memory: dict[str, Any], preset: str) -> dict[str, Any]:
     """What a cache holds."""
     return {"preset": preset, **{_camel(name): value for name, value in memory.items()}}
+
+
+def metrics_to_wire(metrics: EngineMetrics) -> dict[str, Any]:
+    """What an engine does and has done."""
+    fields = {_camel(field.name): getattr(metrics, field.name) for field in dataclasses.fields(metrics)}
+    pools = [{_camel(name): value for name, value in dataclasses.asdict(pool).items()} for pool in metrics.pools]
+    return {**fields, "pools": pools}
 
 
 def result_to_wire(result: Result, preset: str) -> dict[str, Any]:

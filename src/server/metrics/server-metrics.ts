@@ -1,6 +1,8 @@
 import type { Session } from "../../orchestrator/session.js";
+import type { Sessions } from "../../orchestrator/sessions.js";
 import { GenerationMetrics } from "./generation-metrics.js";
 import { Counter, renderGauge, type Labels } from "./metric.js";
+import { renderEngines } from "./render-engines.js";
 
 const MEMORY_TIMEOUT_MS = 2000;
 
@@ -21,11 +23,16 @@ export class ServerMetrics {
     this.#requests.add(1, { method, route, status: String(status) });
   }
 
-  /** @param sessions those that are open, whose caches are measured now */
-  async render(sessions: readonly Session[]): Promise<string> {
+  /**
+   * @param sessions those that are open, whose caches are measured now
+   * @param all those of this process, open or not, whose workers are asked what they do; undefined when they are elsewhere
+   */
+  async render(sessions: readonly Session[], all: Sessions | undefined): Promise<string> {
     const cpu = process.cpuUsage();
+    const engines = (await all?.engineMetrics(MEMORY_TIMEOUT_MS)) ?? [];
     return [
       this.generations.render(),
+      renderEngines(engines, this.#labels()),
       await this.#renderMemory(sessions),
       this.#requests.render(),
       gauge("process_resident_memory_bytes", "Memory of the orchestrator.", process.memoryUsage().rss),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -19,11 +20,13 @@ TIMEOUT_S = 60.0
 class Host:
     """One worker process. Frames are read by a thread; what is waited for may arrive in any order."""
 
-    def __init__(self, *, code: str | None = None, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *, code: str | None = None, environment: dict[str, str] | None = None, arguments: Sequence[str] = ()
+    ) -> None:
         """``code`` runs in the worker's process in place of ``-m kitty_kv.worker`` (it must run that itself)."""
         program = ["-m", "kitty_kv.worker"] if code is None else ["-c", code]
         self.process = subprocess.Popen(
-            [sys.executable, *program, "--pythonia", str(PYTHONIA)],
+            [sys.executable, *program, "--pythonia", str(PYTHONIA), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

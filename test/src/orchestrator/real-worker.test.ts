@@ -53,6 +53,20 @@ describe.skipIf(reason !== undefined)(`the real worker${reason === undefined ? "
     }
   });
 
+  test("a worker takes on what its configuration says: who finds the queue full hears so at once", async () => {
+    const worker = { maxBatch: 1, maxWaiting: 1 };
+    await using small = await Kitty.start({ config: { model: TEST_MODEL, worker, pool: { max: 1 } } });
+    const sessions = await Promise.all([1, 2, 3].map(() => small.sessions.open()));
+    // At most one is stepped and one waits, so one at least is too many.
+    const results = sessions.map((session) => session.generate(PROMPT, { maxNewTokens: 60 }).result());
+    const outcomes = await Promise.allSettled(results);
+    const refused = outcomes.filter(({ status }) => status === "rejected");
+    expect(refused.length).toBeGreaterThanOrEqual(1);
+    for (const outcome of refused) expect(outcome).toMatchObject({ reason: { code: "queue_full" } });
+    expect(outcomes.some(({ status }) => status === "fulfilled")).toBe(true);
+    await Promise.all(sessions.map((session) => session.close()));
+  });
+
   test("refuses options that no sampler has, before anything is sent", async () => {
     await using session = await kitty.sessions.open();
     for (const options of [{ minP: 2 }, { repetitionPenalty: 0 }, { logprobs: 21 }]) {

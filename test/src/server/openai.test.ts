@@ -213,6 +213,11 @@ describe.skipIf(reason !== undefined)("the OpenAI-compatible API, asked by OpenA
     expect(kvCache.packedBytes).toBeGreaterThan(0);
     const saved = kvCache.denseBytes - kvCache.packedBytes - kvCache.fullPrecisionBytes;
     expect(after.get(`kitty_kv_cache_saved_bytes${label}`)).toBe(saved);
+    const pool = (kind: string): number =>
+      after.get(`kitty_kv_pool_bytes{model_name="${model}",kind="${kind}"}`) ?? NaN;
+    expect(pool("in_use")).toBeGreaterThanOrEqual(kvCache.packedBytes + kvCache.fullPrecisionBytes);
+    expect(pool("allocated")).toBeGreaterThanOrEqual(pool("in_use"));
+    expect(after.get(`kitty_kv_engine_tokens_per_second${label}`)).toBeGreaterThan(0);
     expect((await running.ask(`/api/sessions/${id}`, { method: "DELETE" })).status).toBe(204);
   });
 
