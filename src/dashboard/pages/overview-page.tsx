@@ -1,6 +1,5 @@
 import { useCallback } from "preact/hooks";
 import type { InstanceList } from "../../server/wire/instances.js";
-import type { System } from "../../server/wire/system.js";
 import { call } from "../api/client.js";
 import { findAlerts, type Alert } from "../model/alerts.js";
 import { countStates } from "../model/job-query.js";
@@ -15,6 +14,7 @@ import { Throughput } from "../parts/throughput.js";
 import { now } from "../state/clock.js";
 import { loadError, watchTable } from "../state/live.js";
 import { usePolled } from "../state/use-polled.js";
+import { useSystem } from "../state/use-system.js";
 import { useUsage } from "../state/use-usage.js";
 
 /** What 2 bits save, and what runs, now. */
@@ -56,13 +56,5 @@ export function OverviewPage() {
       <RunningJobs counts={counts} />
       <Sessions />
     </>
-  );
-}
-
-/** What the orchestrator says of itself. */
-export function useSystem(everyMs: number) {
-  return usePolled(
-    useCallback((signal: AbortSignal) => call<System>("/api/system", { signal }), []),
-    everyMs,
   );
 }

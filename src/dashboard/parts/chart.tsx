@@ -15,8 +15,8 @@ export interface ChartProps {
   isBytes?: boolean;
   /** What it shows, for those who do not see it. */
   label: string;
-  /** Seconds since 1970, or numbers, or names that stand beside one another. */
-  x: readonly number[] | readonly string[];
+  /** Seconds since 1970 where `isTime`. */
+  x: readonly number[];
   isTime?: boolean;
   series: readonly Series[];
   format: (value: number) => string;
@@ -27,13 +27,23 @@ export interface ChartProps {
 /** A chart, and the same numbers in a table below it. */
 export function Chart(props: ChartProps) {
   const holder = useRef<HTMLDivElement>(null);
+  const output = useRef<HTMLSpanElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
+  const latest = useRef(props);
+  latest.current = props;
   const names = props.series.map(({ label }) => label).join();
   const dark = isDark.value;
   useEffect(() => {
     const element = holder.current;
     if (element === null) return undefined;
-    const made = new uPlot(options(props, element), toData(props), element);
+    const made = new uPlot(
+      options(props, element, ({ cursor }) => {
+        // Not through the component: a pointer moves more often than a page should be drawn.
+        if (output.current !== null) output.current.textContent = readOut(latest.current, cursor.idx);
+      }),
+      toData(props),
+      element,
+    );
     plot.current = made;
     const observer = new ResizeObserver(() => {
       made.setSize({ width: element.clientWidth, height: props.height ?? 200 });
@@ -45,7 +55,7 @@ export function Chart(props: ChartProps) {
       plot.current = undefined;
     };
     // New numbers go into the chart that is there.
-  }, [names, dark, props.isTime, props.height, isNamed(props.x) ? props.x.join() : ""]);
+  }, [names, dark, props.isTime, props.height]);
   useEffect(() => {
     plot.current?.setData(toData(props));
   }, [props.x, props.series]);
@@ -58,6 +68,7 @@ export function Chart(props: ChartProps) {
             {label}
           </span>
         ))}
+        <span ref={output} class="read-out" />
       </div>
       <div ref={holder} class="chart-plot" role="img" aria-label={props.label} />
       <ChartTable {...props} />
@@ -87,7 +98,7 @@ function ChartTable({ label, x, isTime = false, xLabel = isTime ? "Time" : "", s
           <tbody>
             {shown.map((index) => (
               <tr key={index}>
-                <th scope="row">{xText(x[index] ?? "", isTime)}</th>
+                <th scope="row">{xText(x[index] ?? 0, isTime)}</th>
                 {series.map((one) => (
                   <td key={one.label} class="number">
                     {valueText(one.values[index], format)}
@@ -102,61 +113,51 @@ function ChartTable({ label, x, isTime = false, xLabel = isTime ? "Time" : "", s
   );
 }
 
-function xText(x: number | string, isTime: boolean): string {
-  return isTime ? new Date(Number(x) * 1000).toLocaleTimeString() : String(x);
+function xText(x: number, isTime: boolean): string {
+  return isTime ? new Date(x * 1000).toLocaleTimeString("en-GB") : String(x);
 }
 
 function valueText(value: number | null | undefined, format: (value: number) => string): string {
   return typeof value === "number" ? format(value) : "–";
 }
 
-function isNamed(x: ChartProps["x"]): x is readonly string[] {
-  return typeof x[0] === "string";
-}
-
 function toData({ x, series }: ChartProps): uPlot.AlignedData {
-  const numbers = isNamed(x) ? x.map((_, index) => index) : [...x];
-  return [numbers, ...series.map(({ values }) => [...values])];
+  return [[...x], ...series.map(({ values }) => [...values])];
 }
 
-function options(props: ChartProps, element: HTMLElement): uPlot.Options {
+/** What is under the pointer, in words. */
+function readOut({ x, isTime = false, series, format }: ChartProps, index: number | null | undefined): string {
+  const at = typeof index === "number" ? x[index] : undefined;
+  if (at === undefined || typeof index !== "number") return "";
+  const values = series.map(({ label, values }) => `${label} ${valueText(values[index], format)}`);
+  return [xText(at, isTime), ...values].join(" · ");
+}
+
+function options(props: ChartProps, element: HTMLElement, onCursor: (plot: uPlot) => void): uPlot.Options {
   const { x, isTime = false, isBytes = false, series, format, height = 200 } = props;
   const style = getComputedStyle(element);
   const color = (name: string): string => style.getPropertyValue(`--${name}`).trim();
   const axis = { stroke: color("muted"), grid: { stroke: color("grid"), width: 1 }, ticks: { show: false } };
   const font = `11px ${style.fontFamily}`;
-  const names = isNamed(x) ? x : undefined;
-  const bars = uPlot.paths.bars?.({ size: [0.6, 48] });
+  const values = (_: uPlot, splits: number[]): string[] => splits.map(format);
   return {
     width: element.clientWidth,
     height,
-    padding: [8, 8, 0, 0],
+    padding: [8, 12, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
-    scales: {
-      x: { time: isTime, ...(names === undefined ? {} : { range: [-0.5, names.length - 0.5] }) },
-      y: { range: fromZero },
-    },
+    hooks: { setCursor: [onCursor] },
+    scales: { x: { time: isTime }, y: { range: fromZero } },
     axes: [
-      { ...axis, font, grid: { show: false }, size: 28, ...xAxis(isTime, names) },
-      {
-        ...axis,
-        font,
-        size: 64,
-        values: (_, splits) => splits.map(format),
-        ...(isBytes ? { incrs: BINARY_STEPS } : {}),
-      },
+      { ...axis, font, grid: { show: false }, size: 28, ...(isTime ? TIME_AXIS : {}) },
+      { ...axis, font, size: 64, values, ...(isBytes ? { incrs: BINARY_STEPS } : {}) },
     ],
     series: [
       {},
       ...series.map(({ label, color: name, isFilled = false }) => ({
-        label,
-        stroke: color(name),
-        width: 2,
+        ...{ label, stroke: color(name), width: 2, spanGaps: false },
         ...(isFilled ? { fill: `color-mix(in srgb, ${color(name)} 18%, transparent)` } : {}),
         points: { show: x.length < 40, size: 5, fill: color(name) },
-        spanGaps: false,
-        ...(names === undefined || bars === undefined ? {} : { paths: bars, fill: color(name) }),
       })),
     ],
   };
@@ -168,15 +169,7 @@ function fromZero(_: uPlot, __: number | null, max: number | null): uPlot.Range.
 
 // 1 KiB, 2 KiB, 4 KiB …, so that an axis of bytes has round numbers.
 const BINARY_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
-
-function xAxis(isTime: boolean, names: readonly string[] | undefined): Partial<uPlot.Axis> {
-  if (isTime) return { space: 90, values: (_, splits) => splits.map(clockTime) };
-  if (names === undefined) return {};
-  return {
-    splits: () => names.map((_, index) => index),
-    values: (_, splits) => splits.map((split) => names[split] ?? ""),
-  };
-}
+const TIME_AXIS: Partial<uPlot.Axis> = { space: 90, values: (_, splits) => splits.map(clockTime) };
 
 /** 14:05, or 14:05:30 where that is not a whole minute. */
 function clockTime(seconds: number): string {

@@ -56,7 +56,11 @@ function Saving({ latest, samples }: { latest: UsageSample | undefined; samples:
           hint={`${formatNumber(latest.tokens)} tokens`}
         />
       </div>
-      <MemoryChart samples={samples} />
+      {samples.length < 2 ? (
+        <Empty title="The chart begins with the next look, in a few seconds." />
+      ) : (
+        <MemoryChart samples={samples} />
+      )}
     </div>
   );
 }

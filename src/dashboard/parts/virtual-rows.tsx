@@ -1,47 +1,27 @@
 import type { ComponentChild } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useRef } from "preact/hooks";
+import { useVirtual } from "../state/use-virtual.js";
 
 interface VirtualRowsProps<T> {
   items: readonly T[];
   rowHeight: number;
   keyOf: (item: T) => string;
-  renderRow: (item: T, index: number) => ComponentChild;
+  renderRow: (item: T) => ComponentChild;
   label: string;
-  /** Above the rows, inside what scrolls sideways. */
-  head?: ComponentChild;
-  class?: string;
+  /** A row group that stays above the rows. */
+  head: ComponentChild;
+  class: string;
 }
-
-const BEYOND = 8;
 
 /** A long table of rows of one height, of which only those in sight exist. */
 export function VirtualRows<T>(props: VirtualRowsProps<T>) {
   const { items, rowHeight, keyOf, renderRow, label, head } = props;
   const holder = useRef<HTMLDivElement>(null);
-  const [view, setView] = useState({ first: 0, count: 40 });
-  useEffect(() => {
-    const element = holder.current;
-    if (element === null) return undefined;
-    const look = (): void => {
-      const first = Math.max(0, Math.floor(element.scrollTop / rowHeight) - BEYOND);
-      const count = Math.ceil(element.clientHeight / rowHeight) + 2 * BEYOND;
-      setView((before) => (before.first === first && before.count === count ? before : { first, count }));
-    };
-    look();
-    element.addEventListener("scroll", look, { passive: true });
-    const observer = new ResizeObserver(look);
-    observer.observe(element);
-    return () => {
-      element.removeEventListener("scroll", look);
-      observer.disconnect();
-    };
-  }, [rowHeight]);
-  const first = Math.min(view.first, Math.max(0, items.length - view.count));
-  const shown = items.slice(first, first + view.count);
+  const { first, end } = useVirtual(holder, rowHeight, items.length);
   return (
     <div
       ref={holder}
-      class={`virtual ${props.class ?? ""}`}
+      class={`virtual ${props.class}`}
       role="table"
       aria-label={label}
       aria-rowcount={items.length + 1}
@@ -49,7 +29,7 @@ export function VirtualRows<T>(props: VirtualRowsProps<T>) {
     >
       {head}
       <div role="rowgroup" class="virtual-space" style={{ height: `${String(items.length * rowHeight)}px` }}>
-        {shown.map((item, index) => (
+        {items.slice(first, end).map((item, index) => (
           <div
             key={keyOf(item)}
             role="row"
@@ -60,7 +40,7 @@ export function VirtualRows<T>(props: VirtualRowsProps<T>) {
               height: `${String(rowHeight)}px`,
             }}
           >
-            {renderRow(item, first + index)}
+            {renderRow(item)}
           </div>
         ))}
       </div>

@@ -10,7 +10,7 @@ export interface Polled<T> {
 
 /**
  * Asks again and again while the page is seen, one question at a time.
- * @param read what asks; a new one starts over, so wrap it in useCallback
+ * @param read what asks; a new one asks at once, so wrap it in useCallback; what is known stays until it answers
  * @param everyMs undefined asks once
  */
 export function usePolled<T>(read: (signal: AbortSignal) => Promise<T>, everyMs?: number): Polled<T> {
@@ -33,7 +33,6 @@ export function usePolled<T>(read: (signal: AbortSignal) => Promise<T>, everyMs?
       if (!controller.signal.aborted && everyMs !== undefined) timer = setTimeout(() => void look(), everyMs);
     };
     again.current = () => void look();
-    setState(NOTHING);
     void look();
     const onShow = (): void => {
       if (document.visibilityState === "visible") void look();
