@@ -47,10 +47,12 @@ test.each([
   expect(exitCode).toBe(2);
 });
 
-test("a runner that does not exist yet is a failure, not wrong usage", async () => {
+test("the cluster without an image says what must be set, or what does without", async () => {
   const { exitCode, stdout } = await kitty(["generate", "Hi", "--runner", "slurm", "--json"]);
-  expect(JSON.parse(stdout)).toMatchObject({ error: { code: "unsupported", details: { runner: "slurm" } } });
-  expect(exitCode).toBe(1);
+  const { error } = JSON.parse(stdout) as { error: { code: string; message: string } };
+  expect(error.code).toBe("apptainer_not_configured");
+  expect(error.message).toContain("slurm.container: none");
+  expect(exitCode).toBe(2);
 });
 
 test("a Python without our packages is told by doctor with its remedy, and exit code 1", async () => {
