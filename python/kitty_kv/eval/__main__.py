@@ -67,7 +67,12 @@ def _plan(arguments: Sequence[str]) -> Plan:
 
 def _parser() -> argparse.ArgumentParser:
     parser = UsageParser(prog="python -m kitty_kv.eval", description=__doc__.split("\n\n")[1], allow_abbrev=False)
-    parser.add_argument("--preset", type=_names, default=[DEFAULT_PRESET, "fp16"], help="by commas; kitty-pro,fp16")
+    parser.add_argument(
+        "--preset",
+        type=_names,
+        default=[DEFAULT_PRESET, "fp16"],
+        help="by commas (kitty-pro,fp16); with changed fields: kitty:selection=range",
+    )
     parser.add_argument("--tasks", type=_names, default=[GROUP], help=f"by commas, of {', '.join(TASKS)}; {GROUP}: all")
     parser.add_argument("--limit", type=_count, default=DEFAULT_LIMIT, help="items of each task")
     parser.add_argument("--lengths", type=_counts, default=list(DEFAULT_LENGTHS), help="tokens of an item, by commas")

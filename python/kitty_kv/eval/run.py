@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..config import KittyConfig
 from ..errors import ConfigError
 from ..hf.cache import KittyCache
 from ..hf.loading import LoadedModel, load_model
@@ -27,6 +26,7 @@ from .early_stop import decide_records
 from .evaluator import CHUNK_TOKENS, Evaluator
 from .offline import check_lengths, make_items, resolve_tasks
 from .outcome import Outcome
+from .parse_cache import parse_cache
 from .results_folder import VERSION, ResultsFolder
 from .scoring import answer_items
 from .summary import BASELINE, summarize
@@ -40,7 +40,8 @@ class Plan:
     """What to evaluate.
 
     Args:
-        presets, tasks: names.
+        presets: names, or names with changed fields (``parse_cache``).
+        tasks: names.
         model: folder or hub id; None for the bundled model.
         lengths: tokens of questions with their answers, taken in turn.
         limit: items of each task.
@@ -76,7 +77,7 @@ def evaluate(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
         ConfigError: a name is unknown, or model, text, lengths and results folder do not fit each other.
         KittyKvError: the model cannot be loaded.
     """
-    configs = {name: KittyConfig.from_dict({"preset": name}) for name in _in_order(plan)}
+    configs = {name: parse_cache(name) for name in _in_order(plan)}
     tasks = resolve_tasks(plan.tasks)
     loaded = load_model(plan.model, dtype=plan.dtype, device=plan.device)
     check_lengths(plan.lengths, loaded)

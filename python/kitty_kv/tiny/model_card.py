@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from .loop import TrainResult
 from .model_definition import ModelShape
@@ -61,6 +62,12 @@ def _making(run: RunRecord) -> str:
     last = result.points[-1]
     muon = f"Muon (lr {settings.muon_lr}, weight decay {settings.muon_weight_decay}) for the matrices, "
     optimizer = muon if settings.optimizer == "muon" else ""
+    begun = (
+        f"- **Begun** from the weights of `{Path(settings.initial).name}`, tokenizer kept.\n"
+        if settings.initial
+        else ""
+    )
+    tasks = _TASKS.format(share=f"{settings.task_share:.1%}", length=settings.length) if settings.task_share else ""
     return f"""## How it was made
 
 - **Data**: `{run.train.name}`, {run.train.size_bytes:,} bytes of English books, {len(run.train.documents)} documents; for the bundled
@@ -72,6 +79,11 @@ def _making(run: RunRecord) -> str:
   warm-up steps, flat, then linear to zero over the last {settings.decay_share:.0%}. Seed {settings.seed}.
 - **Against memorising**: BPE-dropout {settings.bpe_dropout} for the first {settings.plain_from:.0%} of the training (every pass sees another
   segmentation), dropout {settings.dropout}, rows cut at other places and shuffled each pass.
+{begun}{tasks}"""
+
+
+_TASKS = """- **Tasks**: {share} of the rows are questions with answers of the offline evaluation's families (`kitty_kv.tasks`, from other
+  seeds, 128 to {length} tokens, short ones first); what is drawn at random in them is read and not scored.
 """
 
 
@@ -93,6 +105,27 @@ separators counted, their bytes not.
 {rows}
 
 ![curve](curve.svg) The full curve is in `curve.csv`.
+{_answers(run)}"""
+
+
+def _answers(run: RunRecord) -> str:
+    """How many questions it answered right at the end, of families and lengths."""
+    last = [point for point in run.result.task_points if point.step == run.result.best_step]
+    if not last:
+        return ""
+    lengths = sorted({point.length for point in last})
+    found = {(point.task, point.length): point.accuracy for point in last}
+    rows = "\n".join(
+        f"| {task} | {' | '.join(f'{found[task, length]:.0%}' for length in lengths)} |"
+        for task in dict.fromkeys(point.task for point in last)
+    )
+    head = " | ".join(f"{length} tokens" for length in lengths)
+    return f"""
+Questions of the task families, 16 of each length, that it answers right with a 16-bit cache (all steps: `task_curve.csv`):
+
+| family | {head} |
+|---|{"---|" * len(lengths)}
+{rows}
 """
 
 
@@ -113,6 +146,6 @@ attention's backward pass adds in any order, and a run with `--minutes` fits its
 
 ## Limits
 
-It has read {run.train.size_bytes / 1e6:.0f} MB of text and nothing else: it writes in the manner of old books, knows no facts worth trusting, follows no
+It has read {run.train.size_bytes / 1e6:.0f} MB of text{" and tasks" if run.settings.task_share else ""} and nothing else: it writes in the manner of old books, knows no facts worth trusting, follows no
 instructions, repeats the prejudices of its sources, and fails beyond {run.settings.length} tokens. It is a test object, not an assistant.
 """

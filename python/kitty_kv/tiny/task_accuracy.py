@@ -61,7 +61,8 @@ def draw_questions(tokenizer: Tokenizer, corpus: Corpus, length: int) -> list[Qu
                 chance = random.Random(f"training's questions/{task}/{size}/{index}")
                 start = chance.randrange(max(1, len(text) - 300))
                 item = make(index, size, chance, text[start : start + 300], count)
-                prompt, answer = tokenizer.encode(item.prompt).ids, tokenizer.encode(item.answer).ids
+                # The line's end is not asked for: with the next document's it may be one token.
+                prompt, answer = tokenizer.encode(item.prompt).ids, tokenizer.encode(item.answer.rstrip("\n")).ids
                 found.append(Question(task, size, [*prompt, *answer], len(prompt)))
     return found
 

@@ -111,6 +111,9 @@ def test_results_of_another_run_or_version_are_refused(capsys, tmp_path):
     [
         (["--tasks", "multikey"], 2, "did you mean 'multi_key'"),
         (["--preset", "kity"], 2, "did you mean 'kitty'"),
+        (["--preset", "kitty:selecton=range"], 2, "did you mean 'selection'"),
+        (["--preset", "kitty:boost_ratio=much"], 2, "boost_ratio wants a number, got 'much'"),
+        (["--preset", "kitty:boost_ratio=2"], 2, "want a number from 0 to 1, got 2.0"),
         (["--lengths", "8192"], 2, "the context of kitty-tiny is 4096; give smaller --lengths"),
         (["--lengths", "512,x"], 2, "want a whole number >= 1, got 'x'"),
         (["--limit", "0"], 2, "want a whole number >= 1, got '0'"),
@@ -135,6 +138,15 @@ def test_a_short_text_is_refused(capsys, tmp_path):
     text.write_text("It was a bright cold day in April. " * 20)
     code, _, err = run(capsys, "--text", str(text))
     assert (code, "the text has" in err, "give a longer text" in err) == (2, True, True)
+
+
+def test_a_preset_with_changed_fields_is_evaluated_under_its_whole_name(capsys):
+    name = "kitty:boost_ratio=0.5:sink_tokens=0"
+    code, out, _ = run(capsys, "--preset", name, "--tasks", "passkey", "--limit", "1", "--json")
+    (row,) = json.loads(out)["rows"]
+    assert (code, row["preset"]) == (0, name)
+    plain = json.loads(run(capsys, "--preset", "kitty", "--tasks", "passkey", "--limit", "1", "--json")[1])["rows"][0]
+    assert row["compression"] != plain["compression"]
 
 
 def test_stopping_early_leaves_out_what_is_decided_and_a_second_run_adds_nothing(capsys, tmp_path, monkeypatch):
