@@ -15,7 +15,7 @@ export const kvCacheSchema = z.object({
   compression: z.number(),
 });
 
-const tokenLogprobSchema = z.object({
+export const tokenLogprobSchema = z.object({
   token: count,
   logprob: z.number(),
   top: z.array(z.tuple([count, z.number()])),

@@ -1,11 +1,20 @@
 import type { WorkerExitedError } from "../errors.js";
+import type { TokenLogprob } from "./messages.js";
 import { openEnvelope, type Outcome } from "./envelope.js";
 
 // Far above any tokenizer's longest token; it bounds what a worker can make us hold.
 const MAX_CHARS_PER_TOKEN = 4096;
 
+/** Text, and how many tokens it stands for. */
+export interface StreamedTokens {
+  text: string;
+  tokens: number;
+  /** One a token, where they were asked for. */
+  logprobs?: TokenLogprob[] | undefined;
+}
+
 export interface StreamListener {
-  onTokens: (text: string, tokens: number) => void;
+  onTokens: (text: string, tokens: number, logprobs?: TokenLogprob[]) => void;
   onEnd: (outcome: Outcome) => void;
   onWorkerExit: (error: WorkerExitedError) => void;
 }
@@ -37,14 +46,14 @@ export class StreamTable {
     this.#streams.delete(id);
   }
 
-  takeTokens(id: string, text: string, tokens: number): string | undefined {
+  takeTokens(id: string, { text, tokens, logprobs }: StreamedTokens): string | undefined {
     const stream = this.#streams.get(id);
     if (stream === undefined) return `tokens for stream ${JSON.stringify(id)}, which is not open`;
     stream.credit -= tokens;
     stream.charCredit -= text.length;
     if (stream.credit < 0) return `more tokens than stream ${JSON.stringify(id)} had credit for`;
     if (stream.charCredit < 0) return `more text than stream ${JSON.stringify(id)} had credit for`;
-    stream.listener.onTokens(text, tokens);
+    stream.listener.onTokens(text, tokens, logprobs);
     return undefined;
   }
 

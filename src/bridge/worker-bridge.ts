@@ -178,7 +178,7 @@ export class WorkerBridge {
 
   #takeEvent(value: unknown): string | undefined {
     const event = parseEvent(value);
-    if (event.kind === "tok" && this.#hasHello) return this.streams.takeTokens(event.stream, event.text, event.tokens);
+    if (event.kind === "tok" && this.#hasHello) return this.streams.takeTokens(event.stream, event);
     if ((event.kind === "hello") === this.#hasHello) return `an event out of turn: ${event.kind}`;
     switch (event.kind) {
       case "hello":

@@ -8,13 +8,14 @@ import {
   type Method,
   type Params,
   type Result,
+  type TokenLogprob,
   type WireGenerationResult,
 } from "./messages.js";
 import type { Outcome } from "./envelope.js";
 import type { CallOptions, WorkerBridge } from "./worker-bridge.js";
 
 export interface GenerationListener {
-  onTokens: (text: string, tokens: number) => void;
+  onTokens: (text: string, tokens: number, logprobs?: TokenLogprob[]) => void;
   onResult: (result: WireGenerationResult) => void;
   onError: (error: KittyError) => void;
 }

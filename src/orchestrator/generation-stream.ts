@@ -12,6 +12,8 @@ export interface GenerationChunk {
   text: string;
   /** How many new tokens this text stands for; a character of several tokens comes with its last one. */
   tokens: number;
+  /** One a token, where they were asked for; what comes behind the last text is in the result only. */
+  logprobs?: TokenLogprob[] | undefined;
 }
 
 export interface GenerationResult {
@@ -129,9 +131,9 @@ export class GenerationStream implements AsyncIterable<GenerationChunk>, Generat
     };
   }
 
-  onTokens = (text: string, tokens: number): void => {
+  onTokens = (text: string, tokens: number, logprobs?: TokenLogprob[]): void => {
     this.#hasTokens = true;
-    this.#chunks.push({ text, tokens });
+    this.#chunks.push(logprobs === undefined ? { text, tokens } : { text, tokens, logprobs });
     if (this.#isDraining) {
       this.#readTokens += tokens;
       this.#refill();

@@ -4,6 +4,7 @@ import {
   generationResultSchema as wireResultSchema,
   kvCacheSchema,
   METHODS,
+  tokenLogprobSchema,
 } from "../bridge/messages.js";
 import { cacheSchema } from "../config/schema.js";
 import { messagesSchema, optionsSchema } from "./generate-input.js";
@@ -59,7 +60,11 @@ export const generateBodySchema = optionsSchema.extend({
 
 /** One event of a streamed generation; the last one has the result or the error. */
 export const generationEventSchema = z.union([
-  z.object({ text: z.string(), tokens: z.number().int().nonnegative() }),
+  z.object({
+    text: z.string(),
+    tokens: z.number().int().nonnegative(),
+    logprobs: z.array(tokenLogprobSchema).optional(),
+  }),
   z.object({ result: generationResultSchema }),
   z.object({
     error: z.object({ code: z.string(), message: z.string(), details: z.record(z.string(), z.unknown()).optional() }),

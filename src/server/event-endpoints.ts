@@ -2,7 +2,7 @@ import { z } from "zod";
 import { eventPageSchema, eventSchema } from "../job/event-schemas.js";
 import { endpoint, type Context, type Endpoint } from "./endpoint.js";
 import { EventStream } from "./event-stream.js";
-import { followLog, readPage } from "./follow-log.js";
+import { followLog, readPage, textOf } from "./follow-log.js";
 import { checkSince, readTopics } from "./read-topics.js";
 
 const HEARTBEAT_MS = 15_000;
@@ -56,7 +56,7 @@ async function follow({ services, query, response, signal }: Context<unknown, Qu
     const { since, id } = query;
     const options = { since, id, topics: readTopics(query.topics), signal };
     for await (const { events } of followLog(services.events, options)) {
-      for (const event of events) await stream.send(JSON.stringify(event));
+      for (const event of events) await stream.send(textOf(event));
     }
   } finally {
     clearInterval(heartbeat);

@@ -1,6 +1,7 @@
+import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 import type { EventLog } from "../job/event-log.js";
-import { followLog, type EventFilter } from "./follow-log.js";
+import { followLog, textOf, type EventFilter } from "./follow-log.js";
 
 const FULL_BYTES = 2 ** 18;
 const HEARTBEAT_MS = 15_000;
@@ -10,6 +11,8 @@ const SLOW_FAREWELL_MS = 15_000;
 const TOO_SLOW = 4008;
 
 export interface FollowerOptions extends EventFilter {
+  /** What is below the WebSocket. */
+  connection: Duplex;
   since: number;
   /** How long it may read nothing. */
   stallTimeoutMs: number;
@@ -22,12 +25,14 @@ export interface FollowerOptions extends EventFilter {
  */
 export class EventFollower {
   readonly #socket: WebSocket;
+  readonly #connection: Duplex;
   readonly #heartbeat: NodeJS.Timeout;
   readonly #gone = new AbortController();
   #isAlive = true;
 
-  constructor(socket: WebSocket, log: EventLog, { onDefect, ...options }: FollowerOptions) {
+  constructor(socket: WebSocket, log: EventLog, { connection, onDefect, ...options }: FollowerOptions) {
     this.#socket = socket;
+    this.#connection = connection;
     this.#heartbeat = setInterval(() => {
       this.#beat();
     }, HEARTBEAT_MS);
@@ -53,9 +58,15 @@ export class EventFollower {
     });
   }
 
-  async #run(log: EventLog, { stallTimeoutMs, ...options }: Omit<FollowerOptions, "onDefect">): Promise<void> {
+  async #run(
+    log: EventLog,
+    { stallTimeoutMs, ...options }: Omit<FollowerOptions, "connection" | "onDefect">,
+  ): Promise<void> {
     for await (const { events, seq } of followLog(log, { ...options, signal: this.#gone.signal })) {
-      for (const event of events) this.#socket.send(JSON.stringify(event));
+      // One write for all of them.
+      this.#connection.cork();
+      for (const event of events) this.#socket.send(textOf(event));
+      this.#connection.uncork();
       if (this.#socket.bufferedAmount > FULL_BYTES && !(await this.#drained(stallTimeoutMs))) {
         this.close(TOO_SLOW, `too slow: come back with since=${String(seq)} at most`, SLOW_FAREWELL_MS);
         return;

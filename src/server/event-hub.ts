@@ -78,7 +78,13 @@ export class EventHub {
     const log = events();
     checkSince(since, log);
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
-      const follower = new EventFollower(webSocket, log, { since, ...filter, stallTimeoutMs, onDefect });
+      const follower = new EventFollower(webSocket, log, {
+        connection: socket,
+        since,
+        ...filter,
+        stallTimeoutMs,
+        onDefect,
+      });
       this.#followers.add(follower);
       webSocket.once("close", () => this.#followers.delete(follower));
     });

@@ -59,3 +59,14 @@ export function readPage(log: EventLog, since: number, limit: number, { topics, 
     seq: events.at(-1)?.seq ?? since,
   };
 }
+
+const texts = new WeakMap<KittyEvent, string>();
+
+/** An event as JSON; the same one goes to many. */
+export function textOf(event: KittyEvent): string {
+  const known = texts.get(event);
+  if (known !== undefined) return known;
+  const text = JSON.stringify(event);
+  texts.set(event, text);
+  return text;
+}

@@ -56,7 +56,7 @@ async function generate(context: Context<Body>, served: ServedSession): Promise<
 async function sendEvents({ response, signal }: Context, stream: GenerationStream): Promise<void> {
   const events = new EventStream(response, signal);
   try {
-    for await (const { text, tokens } of stream) await events.send(JSON.stringify({ text, tokens }));
+    for await (const chunk of stream) await events.send(JSON.stringify(chunk));
     await events.send(JSON.stringify({ result: await stream.result() }));
   } catch (error) {
     if (!events.isStarted) throw error;

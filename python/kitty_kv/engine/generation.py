@@ -24,8 +24,8 @@ FinishReason = Literal["length", "stop", "cancelled"]
 class Listener(Protocol):
     """Hears of one generation, on the engine's thread."""
 
-    def on_tokens(self, text: str, tokens: int) -> None:
-        """``text`` is new and stands for ``tokens`` tokens."""
+    def on_tokens(self, text: str, tokens: int, logprobs: Sequence[Sampled] | None = None) -> None:
+        """``text`` is new and stands for ``tokens`` tokens, whose ``logprobs`` are given where they were asked for."""
         ...
 
     def on_end(self, result: Result) -> None:
@@ -122,6 +122,7 @@ class Generation:
         self._length_before = len(sequence.tokens)
         self._texts: list[str] = []
         self._logprobs: list[Sampled] = []
+        self._reported = 0
         self._unreported = 0
         self._unwritten: list[int] = []
         self._prompt_tokens = 0
@@ -244,8 +245,12 @@ class Generation:
             return
         if text:
             self._texts.append(text)
-        self.listener.on_tokens(text, self._unreported)
-        self._unreported = 0
+        end = self._reported + self._unreported
+        if self._request.sampling.logprobs is None:
+            self.listener.on_tokens(text, self._unreported)
+        else:
+            self.listener.on_tokens(text, self._unreported, self._logprobs[self._reported : end])
+        self._reported, self._unreported = end, 0
 
     def _finish(self, reason: FinishReason) -> Result:
         if self.speculator is not None or self.is_ahead:

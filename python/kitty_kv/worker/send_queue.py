@@ -45,7 +45,7 @@ class SendQueue:
         return self.due + GRACE_S
 
     def add(self, entry: Entry, now: float) -> None:
-        """Appends a frame or an event; ``["tok", stream, text, count]`` may be joined with others of its stream."""
+        """Appends a frame or an event; ``["tok", stream, text, count, logprobs?]`` may be joined with others of its stream."""
         if isinstance(entry, list) and entry[0] == "tok":
             self._add_tokens(entry, now)
             return
@@ -74,6 +74,9 @@ class SendQueue:
         if queued is not None and len(queued[2]) < _JOIN_CHARACTERS:
             queued[2] += event[2]
             queued[3] += event[3]
+            # Log probabilities, which a stream has in every event or in none.
+            for more, held in zip(event[4:], queued[4:], strict=True):
+                held.extend(more)
             return
         self._open_tokens[stream] = event
         self._entries.append(event)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..engine.engine import Engine
 from ..engine.generation import Generation, Result
-from ..engine.sequence import Sequence
+from ..engine.sampling import Sampled
+from ..engine.sequence import Sequence as TokenSequence
 from ..errors import ConfigError
 from .outbox import Outbox
-from .wire_config import result_to_wire
+from .wire_config import logprobs_to_wire, result_to_wire
 from .wire_errors import error_object
 
 OnOver = Callable[[Result | None], None]
@@ -78,7 +79,7 @@ class StreamTable:
             self._engine.cancel(generation)
         return generation is not None
 
-    def release(self, sequence: Sequence) -> None:
+    def release(self, sequence: TokenSequence) -> None:
         """Gives back what a sequence holds on which nothing runs any more."""
         self._engine.close(sequence)
 
@@ -105,8 +106,9 @@ class StreamListener:
         self._preset = preset
         self._on_over = on_over
 
-    def on_tokens(self, text: str, tokens: int) -> None:
-        self._outbox.send_event(["tok", self._name, text, tokens])
+    def on_tokens(self, text: str, tokens: int, logprobs: Sequence[Sampled] | None = None) -> None:
+        event = ["tok", self._name, text, tokens]
+        self._outbox.send_event([*event, logprobs_to_wire(logprobs)] if logprobs is not None else event)
 
     def on_end(self, result: Result) -> None:
         # First, so that whoever hears of the end can start the next generation.

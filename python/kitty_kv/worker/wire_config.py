@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..config import KittyConfig
@@ -12,6 +13,7 @@ from .params import unknown_key
 if TYPE_CHECKING:
     from ..engine.generation import Result
     from ..engine.metrics import EngineMetrics
+    from ..engine.sampling import Sampled
 
 
 def config_from_wire(fields: dict[str, Any]) -> KittyConfig:
@@ -47,12 +49,17 @@ def metrics_to_wire(metrics: EngineMetrics) -> dict[str, Any]:
     return {**fields, "pools": pools}
 
 
+def logprobs_to_wire(logprobs: Sequence[Sampled]) -> list[dict[str, Any]]:
+    """An entry a token: the chosen one and the most probable ones."""
+    return [dataclasses.asdict(sampled) for sampled in logprobs]
+
+
 def result_to_wire(result: Result, preset: str) -> dict[str, Any]:
     """What a generation came to."""
     fields = {_camel(field.name): getattr(result, field.name) for field in dataclasses.fields(result)}
     del fields["memory"], fields["logprobs"]
     if result.logprobs is not None:
-        fields["logprobs"] = [dataclasses.asdict(sampled) for sampled in result.logprobs]
+        fields["logprobs"] = logprobs_to_wire(result.logprobs)
     return {**fields, "kvCache": memory_to_wire(result.memory, preset)}
 
 

@@ -16,6 +16,8 @@ export class EventTable implements EventLog {
   readonly #database: Database;
   readonly #now: () => number;
   readonly #subscribers = new Set<Subscriber>();
+  /** Read since the last turn of the event loop, and true until something is written. */
+  readonly #pages = new Map<string, KittyEvent[]>();
   #isTelling = false;
 
   constructor(database: Database, now: () => number) {
@@ -24,6 +26,7 @@ export class EventTable implements EventLog {
   }
 
   append(event: NewEvent): KittyEvent {
+    this.#pages.clear();
     const time = this.#now();
     const data = JSON.stringify(event.data);
     const { lastInsertRowid: seq } = this.#database.run(
@@ -51,6 +54,20 @@ export class EventTable implements EventLog {
   }
 
   read(since: number, limit = PAGE): KittyEvent[] {
+    const key = `${String(since)} ${String(limit)}`;
+    const known = this.#pages.get(key);
+    if (known !== undefined) return [...known];
+    // Everybody who follows asks for the same page as soon as it is told.
+    if (this.#pages.size === 0)
+      setImmediate(() => {
+        this.#pages.clear();
+      });
+    const page = this.#read(since, limit);
+    this.#pages.set(key, page);
+    return [...page];
+  }
+
+  #read(since: number, limit: number): KittyEvent[] {
     const rows = this.#database.all("SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", since, limit);
     const events = rows.map(toEvent);
     const removed = this.#lastRemoved();
@@ -90,6 +107,7 @@ export class EventTable implements EventLog {
 
   /** Removes all but the latest `keep` events. */
   trim(keep: number): void {
+    this.#pages.clear();
     this.#database.run("DELETE FROM events WHERE seq <= ?", this.lastSeq - keep);
   }
 

@@ -58,7 +58,7 @@ function tell(listener: GenerationListener, text: string): number | undefined {
     });
   }
   if ("text" in event) {
-    listener.onTokens(event.text, event.tokens);
+    listener.onTokens(event.text, event.tokens, event.logprobs);
     return event.tokens;
   }
   if ("error" in event) listener.onError(fromErrorObject(event.error));

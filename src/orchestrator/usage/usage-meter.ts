@@ -37,9 +37,9 @@ export class UsageMeter {
       isEnded = true;
     };
     return {
-      onTokens: (text, tokens) => {
+      onTokens: (text, tokens, logprobs) => {
         this.#generatedTokens += tokens;
-        listener.onTokens(text, tokens);
+        listener.onTokens(text, tokens, logprobs);
       },
       onResult: (result) => {
         end();

@@ -13,8 +13,7 @@ export const createChatCompletion = endpoint({
   path: "/v1/chat/completions",
   tag: "openai",
   summary: "Create a chat completion",
-  description:
-    "As OpenAI's. A model without a chat template goes on from the contents of the messages, one a line. The log probabilities of a streamed answer come with its last chunk.",
+  description: "As OpenAI's. A model without a chat template goes on from the contents of the messages, one a line.",
   body: chatRequestSchema,
   answers: [
     { description: "The completion", schema: chatCompletionSchema },
@@ -60,14 +59,15 @@ function streamChat(context: Context<ChatRequest>, plans: readonly Plan[], head:
     };
     const choices = await runChoices(plans, {
       ...{ services, cache: body.cache, signal },
-      onText: async (index, content) => {
+      onText: async (index, content, logprobs) => {
         await begin(index);
-        await chunk({ index, delta: { content }, logprobs: null, finish_reason: null });
+        await chunk({ index, delta: { content }, logprobs: toChatLogprobs(logprobs), finish_reason: null });
       },
       onEnd: async (choice) => {
         const { index } = choice;
         await begin(index);
-        const logprobs = toChatLogprobs(choice.logprobs);
+        // What has no text of its own, such as the token that ended it.
+        const logprobs = choice.untold?.length === 0 ? null : toChatLogprobs(choice.untold);
         await chunk({ index, delta: {}, logprobs, finish_reason: finishReasonOf(choice) });
       },
     });

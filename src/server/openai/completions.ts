@@ -2,7 +2,7 @@ import { endpoint, type Context } from "../endpoint.js";
 import { completionSchema, type Completion } from "../wire/openai-answers.js";
 import { completionRequestSchema, type CompletionRequest } from "../wire/openai-requests.js";
 import { answerWithEvents, finishReasonOf, newHead, usageOf, type Head } from "./answer-parts.js";
-import { toCompletionLogprobs } from "./name-tokens.js";
+import { toCompletionLogprobs, type NamedLogprob } from "./name-tokens.js";
 import { readCompletion, withSeed } from "./read-request.js";
 import { runChoices, type FinishedChoice, type Plan } from "./run-choices.js";
 
@@ -15,7 +15,7 @@ export const createCompletion = endpoint({
   path: "/v1/completions",
   tag: "openai",
   summary: "Create a completion",
-  description: "As OpenAI's. The log probabilities of a streamed answer come with its last chunk.",
+  description: "As OpenAI's.",
   body: completionRequestSchema,
   answers: [
     { description: "The completion", schema: completionSchema },
@@ -56,17 +56,26 @@ function streamCompletion(
   const { body, services, signal } = context;
   const hasUsage = body.stream_options?.include_usage === true;
   return answerWithEvents(context, async (send) => {
-    const begun = new Set<number>();
+    /** How much of each text's tokens has been told. */
+    const offsets = new Map<number, number>();
+    const logprobsOf = (index: number, named: readonly NamedLogprob[] | null): Choice["logprobs"] => {
+      const offset = offsets.get(index) ?? 0;
+      offsets.set(index, offset + (named ?? []).reduce((sum, { text }) => sum + text.length, 0));
+      return named?.length === 0 ? null : toCompletionLogprobs(named, offset);
+    };
     const chunk = (choice: Choice) =>
       send({ ...head, object: "text_completion", choices: [choice], ...(hasUsage ? { usage: null } : {}) });
     const choices = await runChoices(plans, {
       ...{ services, cache: body.cache, signal },
-      onText: async (index, text) => {
-        const before = begun.has(index) ? "" : echo(index);
-        begun.add(index);
-        await chunk({ index, text: before + text, logprobs: null, finish_reason: null });
+      onText: async (index, text, named) => {
+        const before = offsets.has(index) ? "" : echo(index);
+        await chunk({ index, text: before + text, logprobs: logprobsOf(index, named), finish_reason: null });
       },
-      onEnd: (choice) => chunk({ ...endOf(choice), text: begun.has(choice.index) ? "" : echo(choice.index) }),
+      onEnd: async (choice) => {
+        const { index, untold } = choice;
+        const text = offsets.has(index) ? "" : echo(index);
+        await chunk({ index, text, logprobs: logprobsOf(index, untold), finish_reason: finishReasonOf(choice) });
+      },
     });
     const usage = usageOf(choices, body.n ?? 1);
     if (hasUsage) await send({ ...head, object: "text_completion", choices: [], usage } satisfies Completion);

@@ -10,17 +10,34 @@ export interface NamedLogprob {
   top: { text: string; logprob: number }[];
 }
 
-/** Log probabilities by the tokens' texts, in place of their numbers. */
-export async function nameTokens(session: Session, logprobs: readonly TokenLogprob[]): Promise<NamedLogprob[]> {
-  const ids = [...new Set(logprobs.flatMap(({ token, top }) => [token, ...top.map(([id]) => id)]))];
-  const texts = await session.tokenTexts(ids);
-  const names = new Map(ids.map((id, index) => [id, texts[index] ?? ""]));
-  const nameOf = (id: number): string => names.get(id) ?? "";
-  return logprobs.map(({ token, logprob, top }) => ({
-    text: nameOf(token),
-    logprob,
-    top: top.map(([id, value]) => ({ text: nameOf(id), logprob: value })),
-  }));
+/** Log probabilities by the tokens' texts, in place of their numbers; each text is asked for once. */
+export class TokenNames {
+  readonly #session: Session;
+  readonly #names = new Map<number, string>();
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  async name(logprobs: readonly TokenLogprob[]): Promise<NamedLogprob[]> {
+    await this.#learn(logprobs.flatMap(({ token, top }) => [token, ...top.map(([id]) => id)]));
+    return logprobs.map(({ token, logprob, top }) => ({
+      text: this.#nameOf(token),
+      logprob,
+      top: top.map(([id, value]) => ({ text: this.#nameOf(id), logprob: value })),
+    }));
+  }
+
+  async #learn(ids: readonly number[]): Promise<void> {
+    const unknown = [...new Set(ids)].filter((id) => !this.#names.has(id));
+    if (unknown.length === 0) return;
+    const texts = await this.#session.tokenTexts(unknown);
+    unknown.forEach((id, index) => this.#names.set(id, texts[index] ?? ""));
+  }
+
+  #nameOf(id: number): string {
+    return this.#names.get(id) ?? "";
+  }
 }
 
 export function toChatLogprobs(named: readonly NamedLogprob[] | null): ChatLogprobs {

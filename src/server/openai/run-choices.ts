@@ -1,10 +1,12 @@
 import type { CacheInput } from "../../config/schema.js";
 import { CancelledError } from "../../errors.js";
 import type { GenerateOptions } from "../../orchestrator/generate-input.js";
-import type { GenerationResult } from "../../orchestrator/generation-stream.js";
+import type { GenerationChunk, GenerationResult } from "../../orchestrator/generation-stream.js";
 import type { GenerateInput } from "../generations.js";
 import type { Services } from "../services.js";
-import { nameTokens, type NamedLogprob } from "./name-tokens.js";
+import { TokenNames, type NamedLogprob } from "./name-tokens.js";
+
+type TokenLogprob = NonNullable<GenerationChunk["logprobs"]>[number];
 
 /** One text to be written; a request may ask for several. */
 export interface Plan {
@@ -17,6 +19,8 @@ export interface FinishedChoice {
   index: number;
   result: GenerationResult;
   logprobs: NamedLogprob[] | null;
+  /** Those that came behind the last text that `onText` heard of. */
+  untold: NamedLogprob[] | null;
 }
 
 export interface RunContext {
@@ -24,7 +28,7 @@ export interface RunContext {
   cache: CacheInput | undefined;
   signal: AbortSignal;
   /** Hears of text as it is written; the generation waits for it. */
-  onText?: (index: number, text: string) => Promise<void>;
+  onText?: (index: number, text: string, logprobs: NamedLogprob[] | null) => Promise<void>;
   onEnd?: (choice: FinishedChoice) => Promise<void>;
 }
 
@@ -54,16 +58,26 @@ async function runTogether(plans: readonly Plan[], context: RunContext): Promise
   return finished;
 }
 
-async function runChoice(plan: Plan, { services, cache, signal, onText, onEnd }: RunContext): Promise<FinishedChoice> {
+async function runChoice(plan: Plan, context: RunContext): Promise<FinishedChoice> {
+  const { services, cache, signal, onText, onEnd } = context;
   await using session = await services.kitty.sessions.open({ cache, signal });
   const stream = services.generations.start(session, plan.input, { ...plan.options, signal });
+  const names = new TokenNames(session);
+  let told = 0;
   if (onText !== undefined) {
-    for await (const { text } of stream) if (text !== "") await onText(plan.index, text);
+    let waiting: TokenLogprob[] = [];
+    for await (const { text, logprobs } of stream) {
+      waiting = [...waiting, ...(logprobs ?? [])];
+      if (text === "") continue;
+      told += waiting.length;
+      await onText(plan.index, text, logprobs === undefined ? null : await names.name(waiting));
+      waiting = [];
+    }
   }
   const result = await stream.result();
   if (result.finishReason === "cancelled") throw new CancelledError("Cannot generate: the client is gone");
-  const logprobs = result.logprobs === undefined ? null : await nameTokens(session, result.logprobs);
-  const choice = { index: plan.index, result, logprobs };
+  const logprobs = result.logprobs === undefined ? null : await names.name(result.logprobs);
+  const choice = { index: plan.index, result, logprobs, untold: logprobs?.slice(told) ?? null };
   await onEnd?.(choice);
   return choice;
 }

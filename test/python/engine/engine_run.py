@@ -12,7 +12,7 @@ from kitty_kv import KittyCache
 from kitty_kv.config import KittyConfig
 from kitty_kv.engine.engine import Engine
 from kitty_kv.engine.generation import Generation, Request, Result, TextCodec
-from kitty_kv.engine.sampling import SamplingOptions
+from kitty_kv.engine.sampling import Sampled, SamplingOptions
 from kitty_kv.engine.sequence import Sequence as TokenSequence
 
 TIMEOUT_S = 60
@@ -40,7 +40,7 @@ class Run:
         codec = TextCodec(lambda ids: "".join(f"<{token}>" for token in ids), frozenset())
         self.generation = Generation(sequence, codec, request, self, credit)
 
-    def on_tokens(self, text: str, tokens: int) -> None:
+    def on_tokens(self, text: str, tokens: int, logprobs: Sequence[Sampled] | None = None) -> None:
         self.tokens += tokens
         self.on_each()
 

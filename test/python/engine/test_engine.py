@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from collections.abc import Sequence as Tokens
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ class Listener:
         self.ended = threading.Event()
         self.on_each: Callable[[], None] = lambda: None
 
-    def on_tokens(self, text: str, tokens: int) -> None:
+    def on_tokens(self, text: str, tokens: int, logprobs: Tokens[Sampled] | None = None) -> None:
         self.texts.append(text)
         self.tokens += tokens
         self.on_each()

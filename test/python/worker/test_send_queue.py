@@ -186,3 +186,11 @@ def turns(entries: list[Entry], stream: str) -> list[tuple[str, int]]:
             else:
                 out.append(("", 0))
     return out
+
+
+def test_joined_tokens_have_the_log_probabilities_of_all() -> None:
+    queue = SendQueue()
+    for i in range(3):
+        queue.add(["tok", "s", f"{i}", 1, [{"token": i}]], 0.0)
+    queue.add(["tok", "s", "", 0, []], 0.0)
+    assert queue.take(0.0) == [["tok", "s", "012", 3, [{"token": 0}, {"token": 1}, {"token": 2}]]]

@@ -312,6 +312,10 @@ def test_a_session_closed_while_it_opens_does_not_open(start: Callable[..., Host
 def test_tokens_have_texts_of_their_own_and_unknown_ones_are_refused(host: Host, session: str) -> None:
     host.generate(session, "named", "the cat sat", maxNewTokens=6, logprobs=1)
     result = host.result("named")
+    # They come with the texts that they are of, and all of them once more in the end.
+    sent = [entry for event in host.tokens("named") for entry in event[4]]
+    assert [len(event[4]) for event in host.tokens("named")] == [event[3] for event in host.tokens("named")]
+    assert sent == result["logprobs"][: len(sent)]
     ids = [entry["token"] for entry in result["logprobs"]]
     texts = host.call("tokenTexts", {"session": session, "tokens": ids})["texts"]
     assert len(texts) == 6

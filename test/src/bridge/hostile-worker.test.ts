@@ -44,6 +44,8 @@ const ATTACKS: readonly (readonly [attack: string, reason: string])[] = [
   ["end-unknown-stream", 'the end of stream "nobody", which is not open'],
   ["event-wrong-types", "an event that is not valid"],
   ["event-negative-count", "an event that is not valid"],
+  ["event-logprobs", "an event that is not valid"],
+  ["event-more-logprobs", "an event that is not valid"],
   ["event-unknown-kind", "an event that is not valid"],
   ["event-not-array", "an event that is not valid"],
   ["hello-twice", "an event out of turn: hello"],

@@ -55,6 +55,9 @@ describe.skipIf(reason !== undefined).each(MODES)("an %s Kitty", (mode, open) =>
       usage: { completionTokens: 24 },
       kvCache: { preset: "kitty" },
     });
+    const logprobs = chunks.flatMap((chunk) => chunk.logprobs ?? []);
+    expect(chunks.every((chunk) => chunk.logprobs?.length === chunk.tokens)).toBe(true);
+    expect(logprobs).toEqual(result.logprobs);
     expect(result.metrics.queueTimeMs).toBeGreaterThanOrEqual(0);
     expect(await session.memory()).toEqual(result.kvCache);
     expect(session.cache).toMatchObject({ preset: "kitty", sinkTokens: 32 });

@@ -112,11 +112,20 @@ describe.skipIf(reason !== undefined)("the OpenAI-compatible API, asked by OpenA
     }
     const streamed = await client.chat.completions.stream({ ...options, messages }).finalChatCompletion();
     expect(streamed.choices[0]?.logprobs?.content).toEqual(content);
-    const { choices: plain } = await client.completions.create({
-      ...{ model, prompt: PROMPT, max_tokens: 6, temperature: 0, logprobs: 0 },
-    });
+    const body = { model, prompt: PROMPT, max_tokens: 6, temperature: 0, logprobs: 0 };
+    const { choices: plain } = await client.completions.create(body);
     expect(plain[0]?.logprobs?.token_logprobs).toEqual(content.map(({ logprob }) => logprob));
     expect(plain[0]?.logprobs?.text_offset?.slice(0, 2)).toEqual([0, plain[0]?.logprobs?.tokens?.[0]?.length]);
+    // Streamed, each text comes with those of its own tokens.
+    const seen = { tokens: [] as string[], offsets: [] as number[] };
+    for await (const { choices: parts } of await client.completions.create({ ...body, stream: true })) {
+      for (const { text, logprobs, finish_reason: end } of parts) {
+        if ((end as string | null) === null) expect(logprobs?.tokens?.join("")).toBe(text);
+        seen.tokens.push(...(logprobs?.tokens ?? []));
+        seen.offsets.push(...(logprobs?.text_offset ?? []));
+      }
+    }
+    expect(seen).toEqual({ tokens: plain[0]?.logprobs?.tokens, offsets: plain[0]?.logprobs?.text_offset });
   });
 
   test("a request chooses its KV cache", async () => {
