@@ -5,7 +5,7 @@ import { ApptainerRunner } from "../runner/apptainer-runner.js";
 import { LocalRunner } from "../runner/local-runner.js";
 import type { Runner } from "../runner/runner.js";
 import { SlurmRunner } from "../runner/slurm-runner.js";
-import { sharedFolder } from "../runner/slurm-node-config.js";
+import { nodeConfig, sharedFolder } from "../runner/slurm-node-config.js";
 import { workerLimits } from "../runner/worker-limits.js";
 
 /** @throws ConfigError for a runner whose settings are missing */
@@ -18,6 +18,8 @@ export function createRunner(config: Config): Runner {
     case "apptainer":
       return new ApptainerRunner({ ...limits, python, ...apptainerOptions(config) });
     case "slurm":
+      // Refused now, not when an allocation has been waited for.
+      nodeConfig(config);
       return new SlurmRunner(config, sharedFolder(config));
   }
 }

@@ -235,8 +235,8 @@ test("close() ends sessions and worker, twice is fine, and opening then says so"
 
 test("Kitty.start() refuses what it does not have", async () => {
   await expect(start({ config: { runner: "slurm" } })).rejects.toMatchObject({
-    name: "UnsupportedError",
-    message: 'Cannot use runner "slurm": this version has "local" and "apptainer", set runner to one of them',
+    name: "ConfigError",
+    code: "apptainer_not_configured",
   });
   await expect(start({ config: { worker: { python: "/no/python" } } })).rejects.toMatchObject({
     code: "python_not_found",
