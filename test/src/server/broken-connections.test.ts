@@ -106,6 +106,8 @@ describe("events over connections that break", () => {
     const slow = new WebSocket(`${running.server.url.replace("http", "ws")}/api/events?since=${String(since)}`, {
       headers: { authorization: `Bearer ${running.server.token}` },
     });
+    const seen: number[] = [];
+    slow.on("message", (data: Buffer) => seen.push((JSON.parse(data.toString()) as KittyEvent).seq));
     await new Promise((resolve) => slow.once("open", resolve));
     slow.pause();
     expect(await writeMuch()).toBeLessThan(60e6);
@@ -116,8 +118,6 @@ describe("events over connections that break", () => {
     });
     // It has read nothing for long enough by now.
     await new Promise((resolve) => setTimeout(resolve, 600));
-    const seen: number[] = [];
-    slow.on("message", (data: Buffer) => seen.push((JSON.parse(data.toString()) as KittyEvent).seq));
     slow.resume();
     const [code, reason] = await closed;
     expect([code, reason]).toEqual([4008, expect.stringMatching(/^too slow: come back with since=\d+ at most$/)]);
