@@ -158,7 +158,7 @@ stop() { # name signal
   kill "-$2" "$pid" 2>/dev/null || return 0
   # One that nobody waits for stays as a zombie.
   for ((try = 0; try < 100; try++)); do
-    grep -qs '^State:[[:space:]]*[^Z]' <(grep '^State:' "/proc/$pid/status" 2>/dev/null) || break
+    case $(awk '/^State:/ { print $2 }' "/proc/$pid/status" 2>/dev/null) in '' | Z) break ;; esac
     sleep 0.1
   done
   kill -9 "$pid" 2>/dev/null || true
@@ -176,8 +176,8 @@ case $command in
   start-node) slurmd -N "$3" ;;
   down)
     scancel --user="$(id -un)" 2>/dev/null || true
-    for file in "$folder"/run/slurmd-*.pid; do [ -e "$file" ] && stop "$(basename "$file" .pid)" TERM; done
-    stop slurmctld TERM; stop slurmdbd TERM; stop mariadbd TERM
+    for file in "$folder"/run/slurmd-*.pid; do [ -e "$file" ] && stop "$(basename "$file" .pid)" KILL; done
+    stop slurmctld KILL; stop slurmdbd TERM; stop mariadbd TERM
     # Steps and jobs that outlived their slurmd.
     for process in $(pgrep -f "slurmstepd: \[" || true); do
       grep -qz "SLURM_CONF=$SLURM_CONF" "/proc/$process/environ" 2>/dev/null && kill -9 "$process" 2>/dev/null || true

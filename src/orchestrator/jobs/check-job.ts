@@ -23,6 +23,11 @@ export function checkJob(input: unknown, config: Config): JobSpec {
   return sweep;
 }
 
+/** What a job comes to: itself, or a sweep's children. */
+export function singleJobs(spec: JobSpec): JobSpec[] {
+  return spec.kind === "sweep" ? expandSweep(spec.params).map((child) => child.spec) : [spec];
+}
+
 /** A child of a sweep is checked with it, and made complete when it is stored. */
 export function checkOne(spec: JobSpec, config: Config): JobSpec {
   checkRunner(spec, config);

@@ -5,17 +5,18 @@ import type { Config } from "../../config/schema.js";
 import { ConfigError } from "../../errors.js";
 import type { KittyEvent, NewEvent } from "../../job/event.js";
 import type { EventLog } from "../../job/event-log.js";
-import { jobIdSchema, type JobSpecInput } from "../../job/job-spec.js";
+import { jobIdSchema, type JobSpec, type JobSpecInput } from "../../job/job-spec.js";
 import { isTerminal } from "../../job/job-state.js";
 import type { JobLogPage, JobPage, JobService, ListJobsOptions, SubmitOptions } from "../../job/job-service.js";
 import type { Job } from "../../job/job.js";
 import { stateFolder } from "../../util/state-folder.js";
 import { reportError } from "../report-error.js";
+import { checkOnSlurm } from "../../runner/slurm-check.js";
 import { nodeConfig, sharedFolder } from "../../runner/slurm-node-config.js";
 import { SlurmTasks } from "../../runner/slurm-tasks.js";
 import type { SessionService } from "../sessions.js";
 import { checkIdempotencyKey } from "./check-idempotency-key.js";
-import { checkJob } from "./check-job.js";
+import { checkJob, singleJobs } from "./check-job.js";
 import { Database } from "./database.js";
 import { EventTable } from "./event-table.js";
 import { HomeLock } from "./home-lock.js";
@@ -85,15 +86,17 @@ export class LocalJobService implements JobService {
 
   async submit(spec: JobSpecInput, { idempotencyKey }: SubmitOptions = {}): Promise<Job> {
     checkIdempotencyKey(idempotencyKey);
-    const jobs = this.#store.insert([{ spec: checkJob(spec, this.#config), idempotencyKey }]);
+    const [checked] = await this.#check([spec]);
+    const jobs = this.#store.insert(checked === undefined ? [] : [{ spec: checked, idempotencyKey }]);
     this.#wake();
-    return await Promise.resolve(only(jobs));
+    return only(jobs);
   }
 
   async submitMany(specs: readonly JobSpecInput[]): Promise<Job[]> {
-    const jobs = this.#store.insert(specs.map((spec) => ({ spec: checkJob(spec, this.#config) })));
+    const checked = await this.#check(specs);
+    const jobs = this.#store.insert(checked.map((spec) => ({ spec })));
     this.#wake();
-    return await Promise.resolve(jobs);
+    return jobs;
   }
 
   async get(id: string): Promise<Job> {
@@ -162,6 +165,13 @@ export class LocalJobService implements JobService {
     } catch (error) {
       this.#onError(error);
     }
+  }
+
+  /** What can never run is refused here; on a cluster, the site itself is asked. */
+  async #check(specs: readonly JobSpecInput[]): Promise<JobSpec[]> {
+    const checked = specs.map((spec) => checkJob(spec, this.#config));
+    if (this.#config.runner === "slurm") await checkOnSlurm(this.#config, checked.flatMap(singleJobs));
+    return checked;
   }
 
   #startScheduler(sessions: SessionService, onError: (error: unknown) => void): Scheduler {

@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import type { Config } from "../../config/schema.js";
 import { parseJobSpec, type JobSpec } from "../../job/job-spec.js";
-import { expandSweep } from "../../job/sweep.js";
 import { sharedFolder } from "../../runner/slurm-node-config.js";
 import { needsOf, taskScript, type Needs } from "../../runner/slurm-request.js";
+import { singleJobs } from "./check-job.js";
 
 export interface SlurmPreview {
   script: string;
@@ -18,8 +18,7 @@ export interface SlurmPreview {
 export function previewSlurm(input: unknown, config: Config): SlurmPreview[] {
   const attempt = "print what would be submitted";
   const spec = parseJobSpec(input, attempt);
-  const specs = spec.kind === "sweep" ? expandSweep(spec.params, attempt).map((child) => child.spec) : [spec];
-  const groups = groupByNeeds(specs, config.slurm);
+  const groups = groupByNeeds(singleJobs(spec), config.slurm);
   const folder = join(sharedFolder(config), "slurm", "NAME");
   return groups.map(({ needs, count }) => {
     const array = count === 1 ? undefined : { count, parallel: config.slurm.arrayParallel };
