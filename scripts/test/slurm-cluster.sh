@@ -172,7 +172,18 @@ case $command in
   start-ctld) slurmctld; wait_for 20 slurmctld sinfo ;;
   stop-dbd) stop slurmdbd TERM ;;
   start-dbd) start_dbd ;;
-  kill-node) stop "slurmd-$3" KILL ;;
+  kill-node)
+    # With all that runs there, as a node does that loses its power.
+    stop "slurmd-$3" KILL
+    # The step's own daemon first, or it would report how its processes ended.
+    processes=$(for file in /proc/[0-9]*/environ; do
+      grep -qzx "SLURMD_NODENAME=$3" "$file" 2>/dev/null && grep -qzx "SLURM_CONF=$SLURM_CONF" "$file" || continue
+      process=${file#/proc/} process=${process%/environ}
+      parent=$(ps -o ppid= -p "$process" | tr -d ' ')
+      [ "$(cat "/proc/$parent/comm" 2>/dev/null)" = slurmstepd ] && kill -9 "$parent" 2>/dev/null || true
+      echo "$process"
+    done)
+    for process in $processes; do kill -9 "$process" 2>/dev/null || true; done ;;
   start-node) slurmd -N "$3" ;;
   down)
     scancel --user="$(id -un)" 2>/dev/null || true

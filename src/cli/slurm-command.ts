@@ -35,7 +35,7 @@ function workCommand({ setExitCode }: CommandContext): Command {
     .argument("<task>", "its number")
     .action(async (folder: string, task: string) => {
       const [timeIsNearlyOver, mustEnd] = [new AbortController(), new AbortController()];
-      process.on("SIGUSR2", () => {
+      process.on("SIGURG", () => {
         timeIsNearlyOver.abort();
       });
       process.on("SIGTERM", () => {

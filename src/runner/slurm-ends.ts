@@ -33,7 +33,7 @@ const REMEDIES: Readonly<Record<Gone["how"], readonly [code: string, remedy: str
 /** Why a job of Slurm's left no result, with what to do. */
 export function goneError({ id, spec }: Job, { how, found }: Gone, lost: number): KittyError {
   const [code, remedy] = REMEDIES[how];
-  const often = isLost(how) && lost > 1 ? `, the ${String(lost)}th time` : "";
+  const often = isLost(how) && lost > 1 ? `, ${String(lost)} times` : "";
   return new KittyError(`Cannot finish job ${id}: ${found}${often}; ${remedy}`, {
     code,
     details: { how, attempts: lost, timeLimitMinutes: spec.resources.timeLimitMinutes ?? null },

@@ -4,8 +4,16 @@ import { join } from "node:path";
 import type { Config } from "../config/schema.js";
 import { CancelledError, KittyError } from "../errors.js";
 import { scancel } from "../slurm/scancel.js";
-import type { TaskEnd } from "./followed-task.js";
-import { forgetTask, readOutcome, readSubmission, readTask, writeWhole, type Outcome } from "./slurm-files.js";
+import { FollowedTask, type TaskEnd, type TaskHooks } from "./followed-task.js";
+import {
+  forgetTask,
+  readOutcome,
+  readSubmission,
+  readTask,
+  writeWhole,
+  type Outcome,
+  type TaskFile,
+} from "./slurm-files.js";
 import { SlurmFollower } from "./slurm-follower.js";
 import { SlurmQueue } from "./slurm-queue.js";
 import { goneError, isLost, outputTail } from "./slurm-ends.js";
@@ -63,17 +71,14 @@ export class SlurmTasks {
   async #runOnce(options: SlurmTaskOptions): Promise<TaskEnd> {
     const { folder, signal } = options;
     const known = readTask(folder);
-    const outcome = known === undefined ? undefined : readOutcome(folder, known);
-    if (outcome !== undefined) return { kind: "outcome", outcome };
+    if (known !== undefined && readOutcome(folder, known) !== undefined) return await catchUp(known, options);
     const stopped = onAbort(signal);
     try {
       const placing = this.#place(options);
       const placement = await Promise.race([placing, stopped.promise]);
       if (placement === undefined) return await this.#giveUp(options, placing);
       options.log(`it is Slurm job ${placement.id} (${placement.batch})`);
-      const following = this.#follower.follow(placement, folder, {
-        ...{ onBegin: options.begin, onProgress: options.progress, onLog: options.log },
-      });
+      const following = this.#follower.follow(placement, folder, hooksOf(options));
       const end = await Promise.race([following, stopped.promise]);
       if (end === undefined) return await this.#giveUp(options, Promise.resolve(placement));
       if (end.kind === "gone") await this.#buryOne(placement, end.how, options.log);
@@ -137,6 +142,18 @@ export class SlurmTasks {
     this.#cancelling.ids.push(id);
     await this.#cancelling.done;
   }
+}
+
+/** What ended while no orchestrator was there: its end, and what it said last. */
+function catchUp({ batch, index, folder: batchFolder }: TaskFile, options: SlurmTaskOptions): Promise<TaskEnd> {
+  const placement = { batch, batchFolder, index, jobId: "", id: "", submittedMs: 0 };
+  const task = new FollowedTask(placement, options.folder, hooksOf(options));
+  task.readFiles();
+  return task.ended;
+}
+
+function hooksOf({ begin, progress, log }: SlurmTaskOptions): TaskHooks {
+  return { onBegin: begin, onProgress: progress, onLog: log };
 }
 
 function tasksIn(batchFolder: string): number {

@@ -56,11 +56,14 @@ const REQUEUE = `if [ "$kitty_kv_code" = ${String(INTERRUPTED_EXIT_CODE)} ]; the
   scontrol requeue "\${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}\${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}" && sleep 60
 fi`;
 
-/** Slurm's signals reach the script's shell, which hands them on; USR1 would start Node's debugger. */
+/**
+ * Slurm's signals reach the script's shell, which hands them on. URG does nothing to a program that does not listen yet, so
+ * it is sent until the program is gone.
+ */
 function commandLines(command: readonly string[]): string {
   return `${command.map(quoteForShell).join(" ")} "\${SLURM_ARRAY_TASK_ID:-0}" &
 kitty_kv_worker=$!
-trap 'kill -USR2 "$kitty_kv_worker" 2>/dev/null' USR1
+trap '(while kill -URG "$kitty_kv_worker" 2>/dev/null; do sleep 2; done) &' USR1
 trap 'kill -TERM "$kitty_kv_worker" 2>/dev/null' TERM
 wait "$kitty_kv_worker"
 kitty_kv_code=$?

@@ -66,7 +66,7 @@ async function runHere(task: TaskFile, folder: string, signals: SlurmTaskSignals
     return 0;
   }
   log(
-    `begins on ${process.env["SLURMD_NODENAME"] ?? hostname()}${starts.number > 1 ? `, the ${String(starts.number)}th time` : ""}`,
+    `begins on ${process.env["SLURMD_NODENAME"] ?? hostname()}${starts.number > 1 ? `, start ${String(starts.number)}` : ""}`,
   );
   const stop = AbortSignal.any([signals.timeIsNearlyOver, signals.mustEnd]);
   try {

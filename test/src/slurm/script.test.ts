@@ -116,7 +116,7 @@ test("the script hands signals on, runs the teardown, and puts an interrupted ta
   const worker = join(home, "worker it's.sh");
   writeFileSync(
     worker,
-    '#!/bin/bash\ntrap "echo told > told; exit 75" USR2\nprintf "%s\\n" "$@" > args\nkill -USR1 $PPID\nwhile :; do sleep 0.05; done\n',
+    '#!/bin/bash\ntrap "echo told > told; exit 75" URG\nprintf "%s\\n" "$@" > args\nkill -USR1 $PPID\nwhile :; do sleep 0.05; done\n',
   );
   writeFileSync(join(home, "scontrol"), '#!/bin/bash\necho "$@" >> requeued\nexit 1\n');
   for (const file of [worker, join(home, "scontrol")]) chmodSync(file, 0o755);

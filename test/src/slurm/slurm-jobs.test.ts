@@ -1,39 +1,16 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
-import { Kitty, type ConfigInput, type Job } from "../../../src/index.js";
-import { temporaryFolder } from "../../scripts/temporary-folder.js";
-import { fixturePath } from "../fixture-worker.js";
+import { expect, test } from "vitest";
+import { Kitty, type Job } from "../../../src/index.js";
+import { folder, generate, slurmConfig } from "./slurm-config.js";
 import { testCluster } from "./test-cluster.js";
 
 const cluster = testCluster({ nodes: 4 });
 
-function folder(): string {
-  const temporary = temporaryFolder();
-  onTestFinished(() => {
-    temporary[Symbol.dispose]();
-  });
-  return temporary.path;
-}
-
-function configOf(path: string, slurm: ConfigInput["slurm"] = {}): ConfigInput {
-  return {
-    runner: "slurm",
-    worker: { python: fixturePath("good_worker") },
-    jobs: { folder: path },
-    slurm: { container: "none", pollMinMs: 500, pollMaxMs: 2000, ...slurm },
-  };
-}
-
-const generate = (prompts: string[], maxNewTokens = 3) => ({
-  kind: "generate" as const,
-  params: { prompts, maxNewTokens, concurrency: 1 },
-});
-
 test("a job runs on a node, and its results, log and progress come back over the shared folder", async ({ skip }) => {
   skip(cluster.problem !== undefined, cluster.problem);
   const path = folder();
-  await using kitty = await Kitty.start({ config: configOf(path) });
+  await using kitty = await Kitty.start({ config: slurmConfig(path) });
   const job = await kitty.jobs.submit({ ...generate(["one", "two"]), name: `a "b" $(touch ${path}/no)\n'ü漢` });
   const { figures, files } = await job.result();
   expect(figures).toMatchObject({ prompts: 2, succeeded: 2, completionTokens: 6 });
@@ -47,7 +24,7 @@ test("a job runs on a node, and its results, log and progress come back over the
 test("a sweep becomes one array over several nodes, with no more tasks at once than it may have", async ({ skip }) => {
   skip(cluster.problem !== undefined, cluster.problem);
   const path = folder();
-  await using kitty = await Kitty.start({ config: configOf(path, { arrayParallel: 3, cpus: 4 }) });
+  await using kitty = await Kitty.start({ config: slurmConfig(path, { arrayParallel: 3, cpus: 4 }) });
   const matrix = { maxNewTokens: [1, 2, 3], preset: ["kitty", "fp16"] };
   const sweep = await kitty.jobs.submit({ kind: "sweep", params: { base: generate(["x"]), matrix } });
   const { figures } = await sweep.result();
