@@ -2,12 +2,16 @@ import { dirname } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { listInstances } from "../../../src/apptainer/list-instances.js";
 import { WorkerClient } from "../../../src/bridge/worker-client.js";
+import { resolveConfig } from "../../../src/config/load.js";
 import { ApptainerRunner } from "../../../src/runner/apptainer-runner.js";
 import { LocalRunner } from "../../../src/runner/local-runner.js";
+import { SlurmRunner } from "../../../src/runner/slurm-runner.js";
 import type { Runner } from "../../../src/runner/runner.js";
 import { temporaryFolder } from "../../scripts/temporary-folder.js";
 import { instancesProblem, ownTestOverlay } from "../apptainer/test-overlay.js";
 import { fixturePath, LIMITS } from "../fixture-worker.js";
+import { slurmConfig } from "../slurm/slurm-config.js";
+import { testCluster } from "../slurm/test-cluster.js";
 import { isAlive } from "../is-alive.js";
 
 interface Kind {
@@ -18,6 +22,7 @@ interface Kind {
 }
 
 const home = temporaryFolder();
+const cluster = testCluster({ nodes: 2 });
 let place = { image: "", overlay: "" };
 
 // What every runner must do; a new runner is one entry here.
@@ -31,6 +36,11 @@ const RUNNERS: readonly Kind[] = [
       const settings = { ...place, modelFolders: [dirname(python)] };
       return new ApptainerRunner({ ...LIMITS, settings, gpus: [], python });
     },
+  },
+  {
+    name: "slurm",
+    problem: cluster.problem,
+    make: (program) => new SlurmRunner(resolveConfig(slurmConfig(home.path, {}, program)), home.path),
   },
 ];
 

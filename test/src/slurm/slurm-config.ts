@@ -13,10 +13,10 @@ export function folder(): string {
 }
 
 /** Jobs on the test's cluster, with a small worker in place of a model. */
-export function slurmConfig(path: string, slurm: ConfigInput["slurm"] = {}): ConfigInput {
+export function slurmConfig(path: string, slurm: ConfigInput["slurm"] = {}, program = "good_worker"): ConfigInput {
   return {
     runner: "slurm",
-    worker: { python: fixturePath("good_worker") },
+    worker: { python: fixturePath(program) },
     jobs: { folder: path },
     slurm: { container: "none", pollMinMs: 500, pollMaxMs: 2000, ...slurm },
   };
