@@ -91,7 +91,7 @@ export class SlurmAllocation {
   /** Whether it still stands, as far as Slurm answers. */
   async isStanding(): Promise<boolean> {
     const job = await this.#look();
-    return job === undefined || job.state.phase === "running";
+    return job === undefined || job.state.name === "RUNNING";
   }
 
   /** Gives it back; steps in it end. */
@@ -113,7 +113,7 @@ export class SlurmAllocation {
         throw new CancelledError("Cannot wait for an allocation: it was interrupted");
       });
       const job = await this.#look();
-      if (job?.state.phase === "running" && job.state.name === "RUNNING") {
+      if (job?.state.name === "RUNNING") {
         onStatus(`Slurm job ${this.jobId} has ${job.nodes ?? "its nodes"}`);
         return;
       }
