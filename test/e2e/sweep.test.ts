@@ -1,0 +1,39 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { execa } from "execa";
+import { expect, test } from "vitest";
+import { temporaryFolder } from "../scripts/temporary-folder.js";
+import { whyNoRealWorker } from "../src/real-worker.js";
+
+const CLI = join(import.meta.dirname, "../../dist/cli/main.js");
+const SPEC = `
+kind: sweep
+params:
+  base: { kind: eval, params: { tasks: passkey, limit: 1 } }
+  matrix: { presets: [fp16, kivi-2], seed: [3] }
+`;
+
+test("a sweep of evaluations gives one report that pairs presets of different jobs", async ({ skip }) => {
+  const problem = whyNoRealWorker();
+  skip(problem !== undefined, problem);
+  using home = temporaryFolder();
+  const env = { KITTY_KV_HOME: home.path, OMP_NUM_THREADS: "1" };
+  const kitty = async (args: string[], input = "") =>
+    (await execa(process.execPath, [CLI, ...args, "--json"], { input, env })).stdout.trim().split("\n").at(-1) ?? "";
+  const sweep = JSON.parse(await kitty(["job", "submit", "-", "--wait"], SPEC)) as { id: string; state: string };
+  expect(sweep.state).toBe("succeeded");
+  const out = join(home.path, "report.html");
+  for (const results of [[sweep.id], []]) {
+    const report = JSON.parse(await kitty(["report", ...results, "--out", out])) as {
+      evaluations: { seeds: number[]; presets: { preset: string; againstFp16?: { items: number } }[] }[];
+    };
+    expect(report.evaluations).toHaveLength(1);
+    const [{ seeds, presets } = { seeds: [], presets: [] }] = report.evaluations;
+    expect(seeds).toEqual([3]);
+    expect(presets.map(({ preset, againstFp16 }) => [preset, againstFp16?.items])).toEqual([
+      ["fp16", undefined],
+      ["kivi-2", 1],
+    ]);
+  }
+  expect(await readFile(out, "utf8")).toContain("kitty-kv eval --preset=kivi-2 --tasks=passkey --limit=1");
+});
