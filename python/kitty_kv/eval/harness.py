@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = expand_paper(arguments)
         check_harness()
-        _run(arguments)
+        run_harness(arguments)
     except KittyKvError as error:
         tell_error(error, is_json=False)
         return 2 if isinstance(error, ConfigError) else 1
@@ -76,7 +76,12 @@ def expand_paper(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def _run(arguments: Sequence[str]) -> None:
+def run_harness(arguments: Sequence[str]) -> None:
+    """The harness's own command line, with our model type.
+
+    Raises:
+        KittyKvError: a task's data cannot be had; no model has been loaded then.
+    """
     from lm_eval.__main__ import cli_evaluate
 
     from . import harness_model  # noqa: F401  # registers the type
