@@ -20,8 +20,15 @@ test("a sweep of evaluations gives one report that pairs presets of different jo
   const env = { KITTY_KV_HOME: home.path, OMP_NUM_THREADS: "1" };
   const kitty = async (args: string[], input = "") =>
     (await execa(process.execPath, [CLI, ...args, "--json"], { input, env })).stdout.trim().split("\n").at(-1) ?? "";
-  const sweep = JSON.parse(await kitty(["job", "submit", "-", "--wait"], SPEC)) as { id: string; state: string };
+  const sweep = JSON.parse(await kitty(["job", "submit", "-", "--wait"], SPEC)) as {
+    id: string;
+    state: string;
+    result: { files: { name: string }[] };
+  };
   expect(sweep.state).toBe("succeeded");
+  expect(sweep.result.files.map(({ name }) => name)).toContain("report.html");
+  const own = await readFile(join(home.path, "jobs", sweep.id, "report.json"), "utf8");
+  expect(own).toContain('"againstFp16"');
   const out = join(home.path, "report.html");
   for (const results of [[sweep.id], []]) {
     const report = JSON.parse(await kitty(["report", ...results, "--out", out])) as {

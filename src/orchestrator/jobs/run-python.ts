@@ -1,3 +1,5 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { Config } from "../../config/schema.js";
 import type { EvalParams, LatencyParams, SimulateParams } from "../../job/job-params.js";
 import type { JobSpec } from "../../job/job-spec.js";
@@ -28,7 +30,7 @@ export function simulateExecutor(config: Config): JobExecutor {
 
 /** `eval`: what `kitty-kv eval` answers; items that an attempt before this one has answered are not answered again. */
 export function evalExecutor(config: Config): JobExecutor {
-  return pythonExecutor(config, (spec, folder) => {
+  const evaluate = pythonExecutor(config, (spec, folder) => {
     const { model, cache, worker } = withSpec(config, spec);
     const { presets, stopEarly, ...params } = spec.params as EvalParams;
     const preset = presets ?? [...new Set([cache.preset, "fp16"])].join(",");
@@ -37,6 +39,12 @@ export function evalExecutor(config: Config): JobExecutor {
     const args = [...values, ...(stopEarly === true ? ["--stop-early"] : [])];
     return { name: "evaluate", failureCode: "eval_failed", module: "kitty_kv.eval", args };
   });
+  return async (context) => {
+    const { figures, files } = await evaluate(context);
+    const { folder } = context;
+    folder.write("report.html", [await readFile(join(folder.file("items"), "report.html"), "utf8")]);
+    return { figures, files: [...files, "report.html"] };
+  };
 }
 
 function pythonExecutor(config: Config, describe: (spec: JobSpec, folder: JobFolder) => PythonTask): JobExecutor {

@@ -1,3 +1,4 @@
+import { dirname, join } from "node:path";
 import type { Config } from "../../config/schema.js";
 import type { SweepParams } from "../../job/job-params.js";
 import { expandSweep } from "../../job/sweep.js";
@@ -5,10 +6,13 @@ import { isTerminal } from "../../job/job-state.js";
 import type { Job } from "../../job/job.js";
 import { KittyError } from "../../errors.js";
 import { checkOne } from "./check-job.js";
-import type { JobExecutor } from "./executor.js";
+import { runPythonTask, toArguments } from "../../runner/python-task.js";
+import type { AttemptContext, JobExecutor } from "./executor.js";
 import type { JobStore } from "./job-store.js";
 
 const FILE = "children.json";
+const REPORT_TASK = { name: "report on a sweep", failureCode: "report_failed", module: "kitty_kv.eval.reporting" };
+const REPORT_FILES = ["report.html", "report.md", "report.json", "report.csv"];
 
 /** `sweep`: one child a combination, made once, however often the sweep itself begins anew. */
 export function sweepExecutor(
@@ -40,8 +44,22 @@ export function sweepExecutor(
     folder.write(FILE, [`${JSON.stringify(rows, undefined, 2)}\n`]);
     const failed = ended.filter(({ state }) => isTerminal(state) && state !== "succeeded");
     if (failed.length > 0) throw childrenFailed(job.id, failed, ended.length);
-    return { figures: { children: rows }, files: [FILE] };
+    const isEvaluation = ended.every(({ kind }) => kind === "eval");
+    const reports = isEvaluation ? await reportOn(ended, config, { folder, signal, log }) : [];
+    return { figures: { children: rows }, files: [FILE, ...reports] };
   };
+}
+
+/** One report about all children, which pairs their presets by the questions. */
+async function reportOn(
+  children: readonly Job[],
+  config: Config,
+  { folder, signal, log }: Pick<AttemptContext, "folder" | "signal" | "log">,
+): Promise<string[]> {
+  const folders = children.map(({ id }) => join(dirname(folder.path), id));
+  const args = [...toArguments({ out: folder.file("report.html") }), "--", ...folders];
+  await runPythonTask(config, { ...REPORT_TASK, args }, { signal, onProgress: log });
+  return REPORT_FILES;
 }
 
 function toRow({ id, state, result, error }: Job, values: unknown): Record<string, unknown> {
