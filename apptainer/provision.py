@@ -47,6 +47,9 @@ def main() -> None:
     subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
     _step(f"import {', '.join(plan['imports']) or 'nothing'}")
     _run([PYTHON, "-I", "-c", "".join(f"import {name}\n" for name in plan["imports"])], {})
+    if "kitty_kv" in plan["imports"]:
+        _step("remember what Transformers would look for at every start")
+        _run([PYTHON, "-I", "-m", "kitty_kv.hf.import_structure"], {})
     result = subprocess.run([PYTHON, "-I", "-c", VERSIONS], check=True, capture_output=True, text=True)
     Path("/tmp/result.json").write_text(result.stdout)
 

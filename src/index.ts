@@ -20,7 +20,7 @@ export { JOB_STATES, isTerminal, type JobState } from "./job/job-state.js";
 export type { Job, JobError, JobFile, JobProgress, JobResult, JobSummary } from "./job/job.js";
 export type { JobKind, JobSpec, JobSpecInput } from "./job/job-spec.js";
 export type { JobEvent, KittyEvent } from "./job/event.js";
-export type { EventLog } from "./job/event-log.js";
+export type { EventFeed, EventLog, SubscribeOptions } from "./job/event-log.js";
 export type { JobLogPage, JobPage, JobService, ListJobsOptions, SubmitOptions } from "./job/job-service.js";
 export { loadConfig, resolveConfig } from "./config/load.js";
 export { parseYaml } from "./config/parse-yaml.js";

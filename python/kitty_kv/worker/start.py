@@ -19,6 +19,9 @@ def start_service(outbox: Outbox, limits: EngineLimits) -> tuple[Service, dict[s
     """
     import torch
 
+    from ..hf.import_structure import use_known_structure
+
+    use_known_structure()
     from ..hf import cache, loading  # noqa: F401  (loaded now, so that the first session is not slower)
 
     set_threads()

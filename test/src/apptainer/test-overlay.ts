@@ -39,7 +39,7 @@ export async function ownTestOverlay(folder: string): Promise<{ image: string; o
 
 /**
  * A sealed overlay with torch, Transformers and Kitty KV for the CPU image: made once a machine from the packages that
- * `pip` finds here (a minute or two), and then found by later runs until the lock file or the image changes.
+ * `pip` finds here (a minute or two), and then found by later runs until the lock file, the image or what provisions it changes.
  */
 async function testOverlay(): Promise<{ image: string; overlay: string }> {
   const built = await cpuImage();
@@ -47,6 +47,7 @@ async function testOverlay(): Promise<{ image: string; overlay: string }> {
   const key = createHash("sha256")
     .update(built.sha256)
     .update(lock)
+    .update(readFileSync(join(ROOT, "apptainer/provision.py")))
     .update(String(SIZE_MIB))
     .digest("hex")
     .slice(0, 12);
