@@ -40,6 +40,13 @@ export { readInstanceLog, type ReadLogOptions } from "./apptainer/instance-log.j
 export { stopInstances } from "./apptainer/stop-instances.js";
 export type { InstanceRecord } from "./apptainer/instance-record.js";
 export type { InstanceSettings } from "./apptainer/instance-settings.js";
+export {
+  clusterStatus,
+  type ClusterStatus,
+  type PartitionStatus,
+  type Share,
+  type SubmissionStatus,
+} from "./runner/slurm-status.js";
 export { startInstances, type StartInstancesOptions } from "./runner/start-instances.js";
 export type { OverlayManifest } from "./apptainer/overlay-manifest.js";
 export {

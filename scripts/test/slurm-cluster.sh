@@ -59,6 +59,7 @@ write_conf() { # nodes
     accounting="AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort=$((base + 1))
+AccountingStoragePass=$folder/munge/socket
 AccountingStorageEnforce=associations,qos"
   fi
   # cred_expire: a requeued job waits for so long (two minutes by default).
@@ -119,7 +120,7 @@ accounting() {
   local socket=$folder/db/socket
   mariadb-install-db --no-defaults --datadir="$folder/db/data" --auth-root-authentication-method=normal \
     --skip-test-db --user=root > "$folder/db/install.log" 2>&1
-  nohup mariadbd --no-defaults --user=root --datadir="$folder/db/data" --socket="$socket" --skip-networking \
+  setsid mariadbd --no-defaults --user=root --datadir="$folder/db/data" --socket="$socket" --skip-networking \
     --innodb-log-file-size=64M --innodb-lock-wait-timeout=900 --pid-file="$folder/run/mariadbd.pid" \
     > "$folder/db/log" 2>&1 < /dev/null &
   wait_for 30 MariaDB mariadb-admin --no-defaults --socket="$socket" ping

@@ -1,5 +1,14 @@
 import { Command } from "commander";
-import { ConfigError, JOB_STATES, type Job, type JobSpecInput, type JobState } from "../index.js";
+import {
+  ConfigError,
+  resolveConfig,
+  type Config,
+  type ConfigInput,
+  JOB_STATES,
+  type Job,
+  type JobSpecInput,
+  type JobState,
+} from "../index.js";
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { readJobSpec } from "./read-job-spec.js";
 import { openJobs, openRunningJobs } from "./job-service.js";
@@ -23,6 +32,7 @@ export function jobCommand(context: CommandContext): Command {
 
 interface SubmitFlags extends GlobalOptions {
   idempotencyKey?: string;
+  runner?: string;
   wait?: boolean;
 }
 
@@ -32,10 +42,11 @@ function submitCommand(context: CommandContext): Command {
     .description("store a job; an orchestrator (kitty-kv up) runs it, or this command with --wait")
     .argument("<file>", "its spec as YAML or JSON; - reads stdin")
     .option("--idempotency-key <key>", "submitted again with the same key and spec, it is the same job")
+    .option("--runner <name>", "where it runs: local, apptainer or slurm (the configuration's)")
     .option("--wait", "stay until it has ended; exit code 1 unless it succeeded")
     .action(async (file: string, _flags: object, self: Command) => {
-      const { idempotencyKey, wait, ...flags } = self.optsWithGlobals<SubmitFlags>();
-      const config = await readConfig(flags);
+      const { idempotencyKey, wait, runner, ...flags } = self.optsWithGlobals<SubmitFlags>();
+      const config = withRunner(await readConfig(flags), runner);
       const spec = (await readJobSpec(file)) as JobSpecInput;
       if (wait === true) {
         await runInterruptibly(context, async ({ signal }) => {
@@ -130,6 +141,10 @@ function waitCommand(context: CommandContext): Command {
 async function print(job: Job, { output }: CommandContext): Promise<void> {
   if (output.isJson) await output.json(job);
   else await output.line(toLine(job));
+}
+
+function withRunner(config: Config, runner: string | undefined): Config {
+  return runner === undefined ? config : resolveConfig({ ...config, runner } as ConfigInput);
 }
 
 function checkState(state: string): JobState {

@@ -1,13 +1,15 @@
 import { Command } from "commander";
-import { loadConfig, previewSlurm, resolveConfig, runSlurmTask } from "../index.js";
+import { clusterStatus, loadConfig, previewSlurm, resolveConfig, runSlurmTask } from "../index.js";
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { readJobSpec } from "./read-job-spec.js";
+import { toClusterText } from "./slurm-status.js";
 
 /** `slurm`: jobs and the cluster as Slurm sees them. */
 export function slurmCommand(context: CommandContext): Command {
   return new Command("slurm")
     .description("jobs on a cluster")
     .addCommand(scriptCommand(context))
+    .addCommand(statusCommand(context))
     .addCommand(workCommand(context), { hidden: true });
 }
 
@@ -24,6 +26,16 @@ function scriptCommand({ output }: CommandContext): Command {
         return;
       }
       for (const { script } of scripts) await output.text(script);
+    });
+}
+
+function statusCommand({ output }: CommandContext): Command {
+  return new Command("status")
+    .description("partitions, free nodes and GPUs, and your jobs in the queue")
+    .action(async () => {
+      const status = await clusterStatus();
+      if (output.isJson) await output.json(status);
+      else await output.line(toClusterText(status));
     });
 }
 

@@ -18,7 +18,10 @@ import { isPassing } from "./slurm-submitter.js";
  * @throws ConfigError `slurm_refused` with the site's own message; NotFoundError `slurm_not_found`, `file_not_found`;
  *   KittyError `shared_folder`, `disk_full`
  */
-export async function checkOnSlurm(config: Config, specs: readonly JobSpec[]): Promise<void> {
+export async function checkOnSlurm(
+  config: Config,
+  specs: readonly Pick<JobSpec, "resources" | "priority">[],
+): Promise<void> {
   checkFiles(config);
   const distinct = new Map(
     specs.map((spec) => [JSON.stringify(needsOf(config.slurm, spec)), needsOf(config.slurm, spec)]),

@@ -31,7 +31,8 @@ export class SlurmFollower {
   readonly #notices = new NoticeReader();
   #timer: NodeJS.Timeout | undefined;
   #isBusy = false;
-  #isInTrouble = false;
+  /** The commands that do not answer now, and were told of. */
+  readonly #silent = new Set<"squeue" | "sacct">();
   #intervalMs: number;
   #nextLook = 0;
 
@@ -68,7 +69,7 @@ export class SlurmFollower {
       for (const task of this.#tasks.values()) if (task.isActive) task.readFiles();
       if (performance.now() >= this.#nextLook) await this.#look();
     } catch (error) {
-      this.#tellTrouble(error);
+      this.#tellTrouble("squeue", error);
     } finally {
       this.#isBusy = false;
     }
@@ -97,7 +98,7 @@ export class SlurmFollower {
     } finally {
       this.#nextLook = performance.now() + this.#intervalMs;
     }
-    this.#isInTrouble = false;
+    this.#silent.delete("squeue");
     const byId = new Map(jobs.map((job) => [job.id, job]));
     let hasChanged = false;
     const missing: FollowedTask[] = [];
@@ -134,10 +135,11 @@ export class SlurmFollower {
     const since = Math.min(...tasks.map(({ placement }) => placement.submittedMs)) - 3_600_000;
     try {
       const jobs = await sacct(ids, new Date(since), "follow jobs that left the queue");
+      this.#silent.delete("sacct");
       return new Map(jobs.map((job) => [job.id, job]));
     } catch (error) {
       if (error instanceof SlurmError && error.kind === "accounting_off") return new Map();
-      this.#tellTrouble(error);
+      this.#tellTrouble("sacct", error);
       return undefined;
     }
   }
@@ -153,10 +155,11 @@ export class SlurmFollower {
     this.#nextLook = Math.min(this.#nextLook, performance.now() + this.#intervalMs);
   }
 
-  #tellTrouble(error: unknown): void {
+  #tellTrouble(command: "squeue" | "sacct", error: unknown): void {
     // A defect must not look like a site's bad day.
     if (!(error instanceof KittyError)) throw error;
-    if (!this.#isInTrouble) this.#options.onTrouble(`${error.message}; what is known of the jobs stays until then`);
-    this.#isInTrouble = true;
+    if (!this.#silent.has(command))
+      this.#options.onTrouble(`${error.message}; what is known of the jobs stays until then`);
+    this.#silent.add(command);
   }
 }

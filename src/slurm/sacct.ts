@@ -17,7 +17,7 @@ export async function sacct(
   purpose: string,
   options?: SlurmOptions,
 ): Promise<KnownJob[]> {
-  const args = ["--noheader", "--parsable2", `--delimiter=${SEPARATOR}`, "--allocations", "--duplicates", "--array"];
+  const args = ["--noheader", "--parsable2", `--delimiter=${SEPARATOR}`, "--allocations", "--duplicates"];
   const filter = [`--starttime=${formatTime(since)}`, `--jobs=${jobIds.join(",")}`];
   const { stdout } = await runSlurm("sacct", [...args, `--format=${FIELDS.join(",")}`, ...filter], purpose, options);
   return parseAccounting(stdout);

@@ -1,0 +1,52 @@
+import { expect, test } from "vitest";
+import { toClusterText } from "../../../src/cli/slurm-status.js";
+import { checkSlurm } from "../../../src/cli/doctor/check-slurm.js";
+import { clusterStatus, resolveConfig } from "../../../src/index.js";
+import { folder, slurmConfig } from "./slurm-config.js";
+import { testCluster } from "./test-cluster.js";
+
+const cluster = testCluster({ nodes: 2 });
+const POLL = { timeout: 20_000, interval: 200 };
+
+test("the cluster's view counts nodes, CPUs, GPUs and the tasks of one's own arrays", async ({ skip }) => {
+  skip(cluster.problem !== undefined, cluster.problem);
+  const args = ["--parsable", "--array=0-4%1", "--gres=gpu:toy:1", "--job-name=mine", "--output=/dev/null"];
+  const id = cluster.run("sbatch", ...args, "--wrap=sleep 30").trim();
+  await expect.poll(() => cluster.run("squeue", "-h", "-t", "R", "-o", "%i").trim(), POLL).toMatch(/_0$/);
+  const status = await clusterStatus();
+  const [debug] = status.partitions;
+  expect(debug).toMatchObject({
+    name: "debug",
+    isDefault: true,
+    nodes: { free: 1, total: 2, down: 0 },
+    gpuTypes: ["toy"],
+  });
+  expect(debug?.gpus).toEqual({ free: 1, total: 2 });
+  expect(status.submissions).toMatchObject([{ jobId: id, name: "mine", running: 1, pending: 4, ended: 0 }]);
+  expect(toClusterText(status)).toMatch(
+    /debug\* +none +1 of 2 .*1 of 2 \(toy\)[^]*mine +0\/5 done, 1 run on n[12], 4 wait: waiting for other tasks/,
+  );
+  cluster.run("scancel", id);
+});
+
+test("doctor tries a job on a node and names what the node does not have", async ({ skip }) => {
+  skip(cluster.problem !== undefined, cluster.problem);
+  const config = (slurm: object) => resolveConfig(slurmConfig(folder(), slurm));
+  const good = await checkSlurm(config({}));
+  expect(good.map(({ name, status }) => [name, status])).toEqual([
+    ["slurm", "ok"],
+    ["slurm partitions", "ok"],
+    ["slurm job", "ok"],
+  ]);
+  const bad = await checkSlurm(config({ node: "/opt/no such node" }));
+  expect(bad.at(-1)).toMatchObject({
+    status: "failed",
+    found: expect.stringMatching(/^n[12] does not have \/opt\/no such node$/) as string,
+  });
+  const refused = await checkSlurm(config({ partition: "nope" }));
+  expect(refused.at(-1)).toMatchObject({
+    status: "failed",
+    found: expect.stringMatching(/Invalid partition/) as string,
+  });
+  expect(cluster.run("squeue", "-h")).toBe("");
+});
