@@ -27,6 +27,7 @@ test("the cluster's view counts nodes, CPUs, GPUs and the tasks of one's own arr
     /debug\* +none +1 of 2 .*1 of 2 \(toy\)[^]*mine +0\/5 done, 1 run on n[12], 4 wait: waiting for other tasks/,
   );
   cluster.run("scancel", id);
+  await expect.poll(() => cluster.run("squeue", "-h"), POLL).toBe("");
 });
 
 test("doctor tries a job on a node and names what the node does not have", async ({ skip }) => {
@@ -48,5 +49,5 @@ test("doctor tries a job on a node and names what the node does not have", async
     status: "failed",
     found: expect.stringMatching(/Invalid partition/) as string,
   });
-  expect(cluster.run("squeue", "-h")).toBe("");
+  await expect.poll(() => cluster.run("squeue", "-h"), POLL).toBe("");
 });
