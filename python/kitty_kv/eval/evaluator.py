@@ -13,13 +13,14 @@ precision. Here every call but the first reads what the cache holds of the calls
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 
 from ..config import KittyConfig
 from ..engine.sampling import SamplingOptions
-from ..errors import ConfigError
+from ..errors import ConfigError, KittyKvError
 from ..hf.cache import KittyCache
 from ..hf.loading import LoadedModel
 from ..sim.calls import call_spans
@@ -161,6 +162,12 @@ class Evaluator:
                 nats += torch.nn.functional.cross_entropy(logits, targets, reduction="sum").double()
                 is_greedy &= (logits.argmax(-1) == targets).all()
         memory = cache.memory()
+        if not math.isfinite(nats.item()):
+            raise KittyKvError(
+                f"Cannot score {len(tokens)} tokens under {self.config.preset}: the model's probabilities are not finite; load it "
+                "with --dtype bfloat16 or float32.",
+                code="not_finite",
+            )
         return Likelihood(
             nats=nats.item(),
             is_greedy=bool(is_greedy),

@@ -20,6 +20,8 @@ def parse_cache(name: str) -> KittyConfig:
     kinds = {field.name: type(value) for field, value in _values()}
     for change in changes:
         key, _, text = change.partition("=")
+        if key == "preset":
+            raise ConfigError(f"Cannot read cache {name!r}: it names two presets; give {text!r} alone.")
         kind = kinds.get(key, str)  # from_dict refuses an unknown key and names the nearest
         try:
             fields[key] = kind(text)

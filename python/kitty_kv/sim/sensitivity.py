@@ -102,6 +102,11 @@ def _check(plan: Plan) -> None:
         raise ConfigError(f"Cannot analyse the cache: no part is named; give some of {', '.join(PARTS)}.")
     if not plan.config.quantizes_keys and not plan.config.quantizes_values:
         raise ConfigError("Cannot analyse this cache: it quantizes nothing; give another --preset.")
+    first_page = plan.config.sink_tokens + plan.config.page_size
+    if plan.length <= first_page:
+        raise ConfigError(
+            f"Cannot analyse this cache over {plan.length} tokens: its first page is full after {first_page}; give a larger --length."
+        )
 
 
 def _caches(plan: Plan, loaded: LoadedModel, windows: torch.Tensor) -> dict[str, MakeCache]:

@@ -7,7 +7,7 @@ import torch
 
 from kitty_kv import KittyCache, KittyConfig
 from kitty_kv.config import PRESETS
-from kitty_kv.errors import ConfigError
+from kitty_kv.errors import ConfigError, KittyKvError
 from kitty_kv.eval.evaluator import Evaluator, GenerationRequest
 from kitty_kv.sim.windows import EXCERPT, read_text
 
@@ -136,3 +136,14 @@ def test_what_does_not_fit_is_refused(loaded):
         evaluator.loglikelihood_rolling([])
     with pytest.raises(ConfigError, match="leaves no room"):
         evaluator.generate_until([GenerationRequest([1] * 4096, 1)])
+
+
+def test_a_model_that_overflows_is_told_of(loaded, book):
+    norm = loaded.model.model.norm.weight
+    before = norm.detach().clone()
+    try:
+        norm.data[0] = torch.nan
+        with pytest.raises(KittyKvError, match="probabilities are not finite"):
+            Evaluator(loaded, PRESETS["kitty"]).loglikelihood(book[:10], book[10:12])
+    finally:
+        norm.data.copy_(before)

@@ -113,6 +113,7 @@ def test_results_of_another_run_or_version_are_refused(capsys, tmp_path):
         (["--preset", "kity"], 2, "did you mean 'kitty'"),
         (["--preset", "kitty:selecton=range"], 2, "did you mean 'selection'"),
         (["--preset", "kitty:boost_ratio=much"], 2, "boost_ratio wants a number, got 'much'"),
+        (["--preset", "kitty:preset=fp16"], 2, "it names two presets; give 'fp16' alone"),
         (["--preset", "kitty:boost_ratio=2"], 2, "want a number from 0 to 1, got 2.0"),
         (["--lengths", "8192"], 2, "the context of kitty-tiny is 4096; give smaller --lengths"),
         (["--lengths", "512,x"], 2, "want a whole number >= 1, got 'x'"),

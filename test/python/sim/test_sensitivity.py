@@ -180,6 +180,7 @@ def test_the_command_says_where_the_error_comes_from(capsys, monkeypatch):
         (["--sensitivity", ","], "no part is named"),
         (["--sensitivity", "all", "--preset", "fp16"], "it quantizes nothing"),
         (["--sensitivity", "all", "--verify"], "give one of them"),
+        (["--sensitivity", "all", "--length", "160"], "its first page is full after 160; give a larger --length"),
     ],
 )
 def test_what_cannot_be_analysed_is_refused(capsys, arguments, message):
