@@ -3,6 +3,7 @@ import type { Config } from "../../config/schema.js";
 import type { SweepParams } from "../../job/job-params.js";
 import { expandSweep } from "../../job/sweep.js";
 import { isTerminal } from "../../job/job-state.js";
+import type { JobKind } from "../../job/job-spec.js";
 import type { Job } from "../../job/job.js";
 import { KittyError } from "../../errors.js";
 import { checkOne } from "./check-job.js";
@@ -11,6 +12,7 @@ import type { AttemptContext, JobExecutor } from "./executor.js";
 import type { JobStore } from "./job-store.js";
 
 const FILE = "children.json";
+const MEASURED: readonly JobKind[] = ["eval", "latency", "simulate"];
 const REPORT_TASK = { name: "report on a sweep", failureCode: "report_failed", module: "kitty_kv.eval.reporting" };
 const REPORT_FILES = ["report.html", "report.md", "report.json", "report.csv"];
 
@@ -44,13 +46,13 @@ export function sweepExecutor(
     folder.write(FILE, [`${JSON.stringify(rows, undefined, 2)}\n`]);
     const failed = ended.filter(({ state }) => isTerminal(state) && state !== "succeeded");
     if (failed.length > 0) throw childrenFailed(job.id, failed, ended.length);
-    const isEvaluation = ended.every(({ kind }) => kind === "eval");
-    const reports = isEvaluation ? await reportOn(ended, config, { folder, signal, log }) : [];
+    const isMeasured = ended.every(({ kind }) => MEASURED.includes(kind));
+    const reports = isMeasured ? await reportOn(ended, config, { folder, signal, log }) : [];
     return { figures: { children: rows }, files: [FILE, ...reports] };
   };
 }
 
-/** One report about all children, which pairs their presets by the questions. */
+/** One report about all children; of evaluations it pairs the presets by their questions. */
 async function reportOn(
   children: readonly Job[],
   config: Config,

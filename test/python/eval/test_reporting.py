@@ -140,6 +140,23 @@ def test_the_files_are_whole_self_contained_and_nothing_in_them_is_markup_of_oth
     assert sorted(path.name for path in out.parent.iterdir()) == ["out.csv", "out.html", "out.json", "out.md"]
 
 
+def test_what_carries_the_error_is_told(tmp_path):
+    rows = [{"name": EVIL, "klDivergence": 0.25, "klInterval": [0.125, 0.5], "top1Agreement": 0.75}]
+    document = {
+        "cache": {"preset": "kitty"},
+        "klDivergence": 0.5,
+        "sensitivity": {"layers": rows, "heads": []},
+        "model": "m",
+    }
+    (tmp_path / "figures.json").write_text(json.dumps(document))
+    report = build(read_sources([tmp_path]), "today")
+    text = as_markdown(report.blocks)
+    assert "What carries the error of kitty on m" in text
+    assert "| 0.25000 | 0.12500 to 0.50000 | 0.75000 |" in text
+    assert "kitty-kv simulate --preset=kitty --sensitivity=layers,heads" in text
+    assert "<script" not in text and report.data["sensitivities"] == [document]
+
+
 def test_published_figures_are_labelled_as_such(tmp_path):
     text = as_markdown(build(read_sources([results(tmp_path / "a", {"fp16": "r"})]), "today").blocks)
     assert "References only, not measured here" in text

@@ -29,11 +29,12 @@ def evaluation_command(results: EvaluationResults) -> str:
     return _command("kitty-kv eval", options)
 
 
-def simulation_command(document: dict[str, Any]) -> str:
-    """Of one simulation."""
+def simulation_command(document: dict[str, Any], more: str = "") -> str:
+    """Of one simulation, or with ``more`` of a sensitivity analysis."""
     cache = {_kebab(name): value for name, value in document["cache"].items()}
     windows = {name: document[name] for name in ("sequences", "length") if name in document}
-    return _command("kitty-kv simulate", {**cache, **windows}) + (" --verify" if "verification" in document else "")
+    more = " --verify" if "verification" in document else f" {shlex.quote(more)}" if more else ""
+    return _command("kitty-kv simulate", {**cache, **windows}) + more
 
 
 def _command(name: str, options: dict[str, Any]) -> str:

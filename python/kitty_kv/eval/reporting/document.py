@@ -65,6 +65,9 @@ def build(sources: Sources, date: str) -> Report:
         blocks += _latency(document)
     if sources.simulations:
         blocks += _simulations(sources.simulations)
+    for document in sources.sensitivities:
+        blocks += _sensitivity(document)
+    data["sensitivities"] = sources.sensitivities
     blocks += [
         Heading("Published figures"),
         Text(paper_figures.SOURCE),
@@ -254,6 +257,42 @@ def _simulation_cells(document: dict[str, Any]) -> list[str]:
         _figure(document.get("top1Agreement"), 0.01, 1) + "%",
         verified,
     ]
+
+
+def _sensitivity(document: dict[str, Any]) -> list[Block]:
+    about = [f"{document.get('sequences', '?')} x {document.get('length', '?')} tokens of {document.get('text', '?')}"]
+    about += [str(document.get(name, "?")) for name in ("dtype", "hardware")]
+    preset = document["cache"].get("preset", "?")
+    blocks: list[Block] = [
+        Heading(f"What carries the error of {preset} on {document.get('model', '?')}"),
+        Text(f"{', '.join(about)}. KL from 16 bits: {_figure(document.get('klDivergence'), 1, 5)} nats a token."),
+    ]
+    for part, rows in document["sensitivity"].items():
+        rows = [row for row in rows if isinstance(row, dict)]
+        if not rows:
+            continue
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        cells = [[_any(row.get(name)) for name in names] for row in rows]
+        blocks += [Heading(str(part), 3), Table(tuple(_HEADS.get(name, name) for name in names), cells)]
+    command = simulation_command(document, f"--sensitivity={','.join(map(str, document['sensitivity']))}")
+    return [*blocks, Heading("To repeat it", 3), Command(command)]
+
+
+_HEADS = {
+    "klDivergence": "KL",
+    "klInterval": "95%",
+    "bitsPerByteMore": "bits a byte more",
+    "top1Agreement": "agreement",
+    "errorInWorstEighth": "error in the worst 12.5%",
+    "errorInWorstQuarter": "in the worst 25%",
+    "largestOverMedian": "largest / median channel",
+}
+
+
+def _any(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return " to ".join(map(_any, value))
+    return f"{value:.5f}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def _flat(comparison: Comparison, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

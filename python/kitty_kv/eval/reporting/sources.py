@@ -30,6 +30,7 @@ class Sources:
     evaluations: list[EvaluationResults] = dataclasses.field(default_factory=list)
     latencies: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     simulations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    sensitivities: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
 def read_sources(paths: Sequence[pathlib.Path]) -> Sources:
@@ -97,7 +98,8 @@ def _take(document: dict[str, Any], path: pathlib.Path, found: Sources) -> None:
     if isinstance(document.get("environment"), dict) and isinstance(document.get("rows"), list):
         found.latencies.append(document)
     elif isinstance(document.get("cache"), dict) and "klDivergence" in document:
-        found.simulations.append(document)
+        is_sensitivity = isinstance(document.get("sensitivity"), dict)
+        (found.sensitivities if is_sensitivity else found.simulations).append(document)
     elif isinstance(document.get("children"), list):
         raise ConfigError(f'Cannot report on "{path}": it is a sweep; name it by its id, or name its children.')
     else:
