@@ -88,7 +88,8 @@ def _html(block: Block) -> str:
     if isinstance(block, Heading):
         return f"<h{block.level}>{html.escape(block.text)}</h{block.level}>"
     if isinstance(block, Table):
-        head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in block.head)
+        names = ['<th scope="col" class="name">'] * block.left + ['<th scope="col">'] * (len(block.head) - block.left)
+        head = "".join(f"{tag}{html.escape(cell)}</th>" for tag, cell in zip(names, block.head, strict=True))
         rows = "".join(f"<tr>{_cells(cells, block.left)}</tr>\n" for cells in block.rows)
         return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>'
     if isinstance(block, Figure):
@@ -114,7 +115,8 @@ h1 { font-size: 1.7rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th[scope="row"], thead th:first-child { text-align: left; font-weight: 500; }
+th[scope="row"], th.name { text-align: left; }
+th[scope="row"] { font-weight: 500; }
 thead th { background: var(--soft); font-weight: 600; }
 figure { margin: 1rem 0; } svg { max-width: 100%; height: auto; } figcaption { color: var(--quiet); }
 pre { background: var(--soft); padding: 0.8rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }

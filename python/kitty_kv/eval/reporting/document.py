@@ -93,8 +93,9 @@ def _evaluation(
         Text(_PRESET_WORDS),
         *_pareto(presets),
         Heading("Tasks", 3),
-        Table(_TASK_HEAD, [_task_cells(row) for row in tasks], left=3),
+        Table(_TASK_HEAD, [_task_cells(row) for row in tasks if row["length"] is None], left=3),
         Text(_TASK_WORDS),
+        *_by_length(tasks),
         Heading("To repeat it", 3),
         *(Command(evaluation_command(results)) for results in comparison.folders),
     ]
@@ -132,6 +133,11 @@ _TASK_WORDS = (
     "mean score: the share of an answer's lines before its first error; p: over all lengths, after Holm for all tasks and presets; "
     "decided: when the sequential test said so (5% error however often one looks; as good: it loses less than 10% of the answers)."
 )
+
+
+def _by_length(tasks: Sequence[dict[str, Any]]) -> list[Block]:
+    rows = [_task_cells(row) for row in tasks if row["length"] is not None]
+    return [Heading("Tasks by length", 3), Table(_TASK_HEAD, rows, left=3)] if rows else []
 
 
 def _preset_cells(row: dict[str, Any]) -> list[str]:

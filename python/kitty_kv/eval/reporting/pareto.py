@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import math
 from collections.abc import Sequence
 
 _WIDTH, _HEIGHT = 720, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 20, 56
+_LABEL_ROOM = 15
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,42 +39,58 @@ def svg(points: Sequence[Point], axis: str, is_share: bool) -> str:
     low, high = low - room, high + room
     if is_share:
         low, high = max(0.0, low), min(1.0 + room, high)
-    most = max(16.0, *(point.bits for point in points))
+    least = min(2.0, *(point.bits for point in points))
+    span = math.log2(max(16.0, *(point.bits for point in points)) / least)
 
     def place(bits: float, score: float) -> tuple[float, float]:
-        x = _LEFT + bits / most * (_WIDTH - _LEFT - _RIGHT)
+        x = _LEFT + math.log2(bits / least) / span * (_WIDTH - _LEFT - _RIGHT)
         y = _TOP + (high - score) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
         return round(x, 1), round(y, 1)
 
     parts = []
     for step in range(6):
         score = low + (high - low) * step / 5
-        y = place(0, score)[1]
+        y = place(least, score)[1]
         shown = f"{score:.0%}" if is_share else f"{score:.3f}"
         parts.append(
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" stroke="currentColor" opacity=".15"/>'
         )
         parts.append(_text(_LEFT - 8, y + 4, shown, "end"))
-    for bits in range(0, int(most) + 1, 2):
+    for bits in (each for each in (1, 2, 3, 4, 6, 8, 12, 16) if each >= least):
         parts.append(_text(place(bits, low)[0], _HEIGHT - _BOTTOM + 18, str(bits), "middle"))
-    parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 14, "bits a number in the cache", "middle"))
+    parts.append(
+        _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 14, "bits a number in the cache (logarithmic)", "middle")
+    )
     parts.append(_text(16, _HEIGHT / 2, axis, "middle", f' transform="rotate(-90 16 {_HEIGHT / 2:.0f})"'))
     line = " ".join(f"{x},{y}" for x, y in (place(point.bits, point.score) for point in front(points)))
     parts.append(f'<polyline points="{line}" fill="none" stroke="#0d9488" stroke-width="2"/>')
-    for at, point in enumerate(sorted(points, key=lambda point: point.bits)):
+    beside = _label_heights([place(point.bits, point.score) for point in points])
+    for point, height in zip(points, beside, strict=True):
         x, y = place(point.bits, point.score)
-        top, bottom = place(0, point.high)[1], place(0, point.low)[1]
+        top, bottom = place(least, point.high)[1], place(least, point.low)[1]
         parts.append(f'<line x1="{x}" x2="{x}" y1="{top}" y2="{bottom}" stroke="currentColor" opacity=".5"/>')
         parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="#0d9488"/>')
-        # Presets of nearly the same bits: names at two heights in turn.
-        is_last = point.bits > most * 0.85
-        dx, anchor = (-9, "end") if is_last else (9, "start")
-        parts.append(_text(x + dx, y - (8 if at % 2 else 22), point.name, anchor))
+        is_last = x > _WIDTH * 0.75
+        dx, anchor = (-12, "end") if is_last else (24, "start")
+        if not is_last:
+            parts.append(
+                f'<line x1="{x}" y1="{y}" x2="{x + 21}" y2="{height - 4:.1f}" stroke="currentColor" opacity=".3"/>'
+            )
+        parts.append(_text(x + dx, height, point.name, anchor))
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" '
         f'font-family="system-ui, sans-serif" aria-label="{html.escape(axis)} against bits">'
     )
     return "\n".join([head, *parts, "</svg>"])
+
+
+def _label_heights(places: Sequence[tuple[float, float]]) -> list[float]:
+    """Where names stand beside their points so that none covers another's, from the highest point down."""
+    heights = [0.0] * len(places)
+    last = -_LABEL_ROOM
+    for at in sorted(range(len(places)), key=lambda at: places[at][1]):
+        last = heights[at] = max(places[at][1] + 4, last + _LABEL_ROOM)
+    return heights
 
 
 def _text(x: float, y: float, text: str, anchor: str, more: str = "") -> str:
