@@ -5,6 +5,7 @@ import { readPytestReport, readVitestReport } from "./read-reports.mjs";
 /** What the gate runs, in order; a step with readReport is a test suite. */
 export function gateSteps(root, reports) {
   const node = (file, ...args) => [process.execPath, join(root, file), ...args];
+  const tsc = (...args) => node("node_modules/typescript/bin/tsc", "--noEmit", ...args);
   const python = (...args) => [venvPython(root), "-m", ...args];
   const vitestReport = join(reports, "vitest.json");
   const pytestReport = join(reports, "pytest.xml");
@@ -14,11 +15,10 @@ export function gateSteps(root, reports) {
       command: node("node_modules/prettier/bin/prettier.cjs", "--check", "--log-level", "warn", "."),
     },
     { name: "eslint", command: node("node_modules/eslint/bin/eslint.js", ".") },
-    { name: "types", command: node("node_modules/typescript/bin/tsc", "--noEmit") },
-    {
-      name: "types of the page",
-      command: node("node_modules/typescript/bin/tsc", "--noEmit", "-p", "src/dashboard"),
-    },
+    { name: "types", command: tsc() },
+    // What runs in a browser is checked apart from what runs in Node.
+    { name: "types of the page", command: tsc("-p", "src/dashboard") },
+    { name: "types of its tests", command: tsc("-p", "test/e2e/dashboard") },
     { name: "layers", command: node("scripts/check-layers.mjs") },
     { name: "ruff check", command: python("ruff", "check", "--quiet", ".") },
     { name: "ruff format", command: python("ruff", "format", "--check", "--quiet", ".") },

@@ -20,8 +20,9 @@ export function followLinks(): void {
     if (link?.target !== "" || link.hasAttribute("download") || link.origin !== location.origin) return;
     if (event.defaultPrevented || event.button !== 0) return;
     if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
-    event.preventDefault();
+    // A link to a part of this page is the browser's.
     if (link.hash !== "" && link.pathname === location.pathname) return;
+    event.preventDefault();
     navigate(link.pathname + link.search);
     document.querySelector<HTMLElement>("main")?.focus({ preventScroll: true });
   });

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { extname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import type { Request, Response } from "express";
+import { z } from "zod";
 import { KittyError, NotFoundError } from "../errors.js";
 import { endpoint, type Endpoint } from "./endpoint.js";
 
@@ -28,6 +29,8 @@ export function dashboardFiles(folder: string | undefined): readonly Endpoint[] 
   const pages = PAGES.map((path) =>
     endpoint({
       ...{ method: "get", path, tag: "system", summary: `Show ${path}`, isOpen: true },
+      // What is in it is the page's own, such as a search.
+      query: z.looseObject({}),
       answers: [{ description: "The dashboard", contentType: "text/html" }],
       handle: ({ request, response }) => {
         const index = files.get("index.html");

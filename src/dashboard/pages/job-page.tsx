@@ -26,7 +26,12 @@ export function JobPage({ id }: { id: string }) {
   );
   const stretches = useMemo(() => readTimeline(data?.events ?? []), [data?.events]);
   if (data === undefined) {
-    return error === undefined ? <Loading what="the job" /> : <NoJob error={error} />;
+    return (
+      <>
+        <PageHead over={<a href="/jobs">Jobs</a>} title={`Job ${id}`} />
+        {error === undefined ? <Loading what="the job" /> : <NoJob error={error} />}
+      </>
+    );
   }
   const { job } = data;
   return (

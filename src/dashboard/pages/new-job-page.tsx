@@ -16,7 +16,12 @@ import { useJobSchema } from "../state/use-job-schema.js";
 export function NewJobPage() {
   const { data: schema, error } = useJobSchema();
   if (schema !== undefined) return <Editor schema={schema} />;
-  return error === undefined ? <Loading what="the form" /> : <Notice kind="error">{error}</Notice>;
+  return (
+    <>
+      <PageHead over={<a href="/jobs">Jobs</a>} title="New job" />
+      {error === undefined ? <Loading what="the form" /> : <Notice kind="error">{error}</Notice>}
+    </>
+  );
 }
 
 function Editor({ schema }: { schema: JsonSchema }) {

@@ -123,7 +123,7 @@ function ConfigCard({ config }: { config: System["config"] }) {
     <Card title="Configuration">
       <details>
         <summary>{String(rows.length)} values, with the defaults</summary>
-        <div class="scroll" tabIndex={0} role="region" aria-label="Configuration">
+        <div class="scroll" tabIndex={0} role="region" aria-label="Table of the configuration">
           <table class="config">
             <tbody>
               {rows.map(([name, value]) => (

@@ -15,7 +15,7 @@ interface CompareTableProps {
 export function CompareTable({ title, jobs, rows, empty }: CompareTableProps) {
   return (
     <Card title={title} isFlush>
-      <div class="scroll" tabIndex={0} role="region" aria-label={title}>
+      <div class="scroll" tabIndex={0} role="region" aria-label={`Table: ${title}`}>
         <table class="compare">
           <thead>
             <tr>

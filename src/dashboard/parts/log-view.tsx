@@ -100,7 +100,7 @@ function LogLines({ log, holder, found, current, onFollow }: LogLinesProps) {
       ref={holder}
       class="log-lines code"
       role="region"
-      aria-label="Log"
+      aria-label="Lines of the log"
       tabIndex={0}
       onScroll={({ currentTarget }) => {
         onFollow(currentTarget.scrollHeight - currentTarget.scrollTop - currentTarget.clientHeight < NEAR);

@@ -18,9 +18,16 @@ export function SchemaInput({ field, value, error, onValue }: SchemaInputProps) 
   const problem = fieldError(field, value) ?? error;
   const described = problem === undefined ? `${id}-hint` : `${id}-error`;
   return (
-    <label class={LONG.has(field.type) ? "field field-wide" : "field"}>
-      <span>{titleOf(field.path.replace(/^(params|cache|resources|retry)\./, ""))}</span>
-      <Input field={field} value={value} isWrong={problem !== undefined} described={described} onValue={onValue} />
+    <div class={LONG.has(field.type) ? "field field-wide" : "field"}>
+      <label for={id}>{titleOf(field.path.replace(/^(params|cache|resources|retry)\./, ""))}</label>
+      <Input
+        id={id}
+        field={field}
+        value={value}
+        isWrong={problem !== undefined}
+        described={described}
+        onValue={onValue}
+      />
       {problem === undefined ? (
         <span class="field-hint" id={`${id}-hint`}>
           {hintOf(field)}
@@ -30,11 +37,12 @@ export function SchemaInput({ field, value, error, onValue }: SchemaInputProps) 
           {problem}
         </span>
       )}
-    </label>
+    </div>
   );
 }
 
 interface InputProps {
+  id: string;
   field: Field;
   value: string;
   isWrong: boolean;
@@ -42,8 +50,9 @@ interface InputProps {
   onValue: (value: string) => void;
 }
 
-function Input({ field: { type, choices, fallback }, value, isWrong, described, onValue }: InputProps) {
+function Input({ id, field: { type, choices, fallback }, value, isWrong, described, onValue }: InputProps) {
   const common = {
+    id,
     value,
     "aria-invalid": isWrong,
     "aria-describedby": described,

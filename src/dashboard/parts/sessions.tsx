@@ -33,7 +33,7 @@ export function Sessions() {
 
 function SessionTable({ sessions, onChange }: { sessions: readonly MeasuredSession[]; onChange: () => void }) {
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Sessions">
+    <div class="scroll" tabIndex={0} role="region" aria-label="Table of sessions">
       <table>
         <thead>
           <tr>

@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 import type { Event, EventPage } from "../../server/wire/events.js";
-import type { Job, JobPage } from "../../server/wire/jobs.js";
+import type { Job, JobPage, JobSummary } from "../../server/wire/jobs.js";
 import { call, messageOf } from "../api/client.js";
 import { EventFeed, type Connection } from "../api/event-feed.js";
 import { JobTable } from "../model/job-table.js";
@@ -54,7 +54,9 @@ export function stop(): void {
 
 /** Takes over a job that was just answered with, before its event comes. */
 export function remember(job: Job): void {
-  table.put([job]);
+  // The large parts are old as soon as the job goes on, and whoever shows them asks for them.
+  const summary = Object.fromEntries(Object.entries(job).filter(([name]) => name !== "spec" && name !== "result"));
+  table.put([summary as JobSummary]);
   version.value += 1;
 }
 

@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 import type { GenerationResult, KvCacheMemory, ServedSession } from "../../server/wire/sessions.js";
-import { ask, call, messageOf } from "../api/client.js";
+import { ApiError, ask, call, messageOf } from "../api/client.js";
 import { streamGeneration } from "../api/stream-generation.js";
 
 /** A prompt and what was written after it. */
@@ -50,6 +50,8 @@ export class PlaygroundPane {
       await this.#generate(id, { prompt, ...options }, controller.signal);
     } catch (error) {
       if (!controller.signal.aborted) this.error.value = messageOf(error);
+      // Another prompt then opens a new one.
+      if (error instanceof ApiError && error.code === "session_not_found") this.session.value = undefined;
     } finally {
       this.state.value = "idle";
       await this.measure();

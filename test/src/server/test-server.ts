@@ -1,7 +1,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Kitty, type ConfigInput } from "../../../src/index.js";
+import type { Check } from "../../../src/cli/doctor/check.js";
+import { Kitty, type Config, type ConfigInput } from "../../../src/index.js";
 import { serve, type KittyServer } from "../../../src/server/serve.js";
 import { TEST_MODEL } from "../real-worker.js";
 
@@ -21,6 +22,9 @@ export interface TestServerOptions {
   dashboard?: string;
   config?: ConfigInput;
   isLoaded?: boolean;
+  checkMachine?: (config: Config) => Promise<Check[]>;
+  /** Fills the home before the server starts. */
+  prepare?: (home: string) => void;
 }
 
 /** A server on a port of its own with a real worker, and a home of its own. */
@@ -28,14 +32,18 @@ export async function startTestServer({
   config = {},
   isLoaded = true,
   dashboard,
+  checkMachine,
+  prepare = () => undefined,
 }: TestServerOptions = {}): Promise<TestServer> {
   const home = await mkdtemp(join(tmpdir(), "kitty-server-"));
   const before = process.env["KITTY_KV_HOME"];
   process.env["KITTY_KV_HOME"] = home;
+  prepare(home);
   const defects: unknown[] = [];
   const kitty = await Kitty.start({ config: { model: TEST_MODEL, ...config, server: { port: 0, ...config.server } } });
   const server = await serve(kitty, {
     ...{ version: "0.0.0-test", onDefect: (error) => defects.push(error), dashboard },
+    ...(checkMachine === undefined ? {} : { checkMachine: () => checkMachine(kitty.config) }),
   });
   if (isLoaded) await server.model.load();
   return {

@@ -1,0 +1,176 @@
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { runChecks } from "../../../src/cli/doctor/run-checks.js";
+import { whyNoRealWorker } from "../../src/real-worker.js";
+import { startTestServer, type TestServer } from "../../src/server/test-server.js";
+import {
+  closePage,
+  DASHBOARD,
+  DESKTOP,
+  findBarriers,
+  launch,
+  openPage,
+  PHONE,
+  screenshot,
+  whyNoBrowser,
+} from "./browser.js";
+
+const reason = whyNoRealWorker() ?? whyNoBrowser();
+const HOSTILE = `<img src=x onerror="window.hit=1"><script>window.hit=2</script>"'\u202e`;
+
+interface Known {
+  id: string;
+}
+
+describe.skipIf(reason !== undefined)("every page of the dashboard", () => {
+  let running: TestServer;
+  let browser: Browser;
+  let job: Known;
+  let sweep: Known;
+
+  beforeAll(async () => {
+    running = await startTestServer({ dashboard: DASHBOARD, checkMachine: runChecks });
+    browser = await launch();
+    job = await submit({ kind: "generate", name: HOSTILE, params: { prompts: [HOSTILE], maxNewTokens: 8 } });
+    const base = { kind: "generate", params: { prompts: ["The cat"] } };
+    sweep = await submit({ kind: "sweep", name: "Tokens", params: { base, matrix: { maxNewTokens: [4, 8, 12] } } });
+    await Promise.all([job, sweep].map(({ id }) => running.kitty.jobs.service.wait(id)));
+    const { id } = (await (await running.ask("/api/sessions", { body: {} })).json()) as Known;
+    await running.ask(`/api/sessions/${id}/generate`, { body: { prompt: HOSTILE, maxNewTokens: 16 } });
+  });
+  afterAll(async () => {
+    await browser.close();
+    await running[Symbol.asyncDispose]();
+  });
+
+  async function submit(spec: object): Promise<Known> {
+    return (await (await running.ask("/api/jobs", { body: spec })).json()) as Known;
+  }
+
+  /** Each page's address, its heading, and a text that is there once it has what it shows. */
+  function pages(): [name: string, path: string, ready: string][] {
+    return [
+      ["overview", "/", "Sessions"],
+      ["jobs", "/jobs", "Submitted"],
+      ["new-job", "/jobs/new", "The orchestrator takes this spec."],
+      ["job", `/jobs/${job.id}`, "Conditions|Result"],
+      ["sweep", `/jobs/${sweep.id}`, "3 children"],
+      ["compare", `/compare?ids=${job.id},${sweep.id}`, "Only what differs"],
+      ["playground", "/playground", "Generate"],
+      ["instances", "/instances", "No Apptainer instance runs"],
+      ["system", "/system", "bundled model"],
+      ["unknown-job", "/jobs/nothing", "Cannot find job"],
+    ];
+  }
+
+  for (const theme of ["light", "dark"] as const) {
+    test(`has no barrier that axe knows, and stays in its width, in ${theme}, on a desk and on a phone`, async () => {
+      for (const [size, viewport] of [
+        ["desk", DESKTOP],
+        ["phone", PHONE],
+      ] as const) {
+        const allowed = /404/;
+        const page = await openPage(browser, running.server, "/", { viewport, colorScheme: theme, allowed });
+        for (const [name, path, ready] of pages()) {
+          await goTo(page, path);
+          await page.getByText(new RegExp(ready)).first().waitFor();
+          expect([name, size, await findBarriers(page)]).toEqual([name, size, []]);
+          const width = await page.evaluate(() => document.documentElement.scrollWidth);
+          expect([name, size, width]).toEqual([name, size, viewport.width]);
+          await screenshot(page, `${name}-${size}-${theme}`);
+        }
+        await closePage(page);
+      }
+    }, 180_000);
+  }
+
+  test("shows hostile names, prompts and logs as text", async () => {
+    const page = await openPage(browser, running.server, `/jobs/${job.id}`);
+    await page.getByRole("heading", { level: 1, name: "<img src=x" }).waitFor();
+    await page.getByText("window.hit=2").first().waitFor();
+    for (const path of ["/jobs", "/", `/compare?ids=${job.id}`]) {
+      await goTo(page, path);
+      await expect.poll(() => page.content()).toContain("&lt;img");
+    }
+    expect(await page.evaluate(() => (window as { hit?: number }).hit)).toBeUndefined();
+    expect(await page.locator("img, main script").count()).toBe(0);
+    await closePage(page);
+  });
+
+  test("takes the token out of the address, keeps it in no link, and asks for it where there is none", async () => {
+    const page = await openPage(browser, running.server, "/jobs?q=cat", { allowed: /401/ });
+    await page.getByText("jobs").first().waitFor();
+    expect(await page.evaluate(() => location.href)).toBe(`${running.server.url}/jobs?q=cat`);
+    expect(await page.content()).not.toContain(running.server.token);
+    await page.evaluate(() => {
+      localStorage.clear();
+    });
+    await page.reload();
+    await page.getByLabel("Token").fill("a-token-of-another-server");
+    await page.getByRole("button", { name: "Open the dashboard" }).click();
+    await page.getByText("does not take this token").waitFor();
+    expect(await findBarriers(page)).toEqual([]);
+    await page.getByLabel("Token").fill(running.server.token);
+    await page.getByRole("button", { name: "Open the dashboard" }).click();
+    await page.getByRole("heading", { name: "Jobs" }).waitFor();
+    await closePage(page);
+  });
+
+  test("forbids inline scripts, and lets a page of somebody else neither read nor write", async () => {
+    const response = await fetch(running.server.url);
+    const policy = response.headers.get("content-security-policy") ?? "";
+    expect(policy).toMatch(/default-src 'none'.*script-src 'self'/);
+    expect(policy).not.toContain("unsafe");
+    const page = await (await browser.newContext()).newPage();
+    await page.goto("data:text/html,<p>somebody else");
+    const outcome = await page.evaluate(
+      async ([url, token]) => {
+        const headers = { authorization: `Bearer ${token}` };
+        const read = await fetch(`${url}/api/jobs`, { headers }).then(String, () => "refused");
+        const write = await fetch(`${url}/api/jobs`, {
+          method: "POST",
+          mode: "no-cors",
+          body: '{"kind":"generate"}',
+        }).then(String, () => "refused");
+        const socket = await new Promise((resolve) => {
+          const events = new WebSocket(`${url.replace("http", "ws")}/api/events`, [
+            "kitty-kv.events",
+            `kitty-kv.token.${btoa(token).replace(/=+$/, "")}`,
+          ]);
+          events.onopen = () => {
+            resolve("open");
+          };
+          events.onerror = () => {
+            resolve("refused");
+          };
+        });
+        return { read, write, socket };
+      },
+      [running.server.url, running.server.token] as const,
+    );
+    expect(outcome).toMatchObject({ read: "refused", socket: "refused" });
+    const { jobs } = (await (await running.ask("/api/jobs")).json()) as { jobs: unknown[] };
+    expect(jobs).toHaveLength(5);
+    await page.context().close();
+  });
+
+  test("can be used with the keyboard alone", async () => {
+    const page = await openPage(browser, running.server, "/jobs");
+    await page.getByRole("table").waitFor();
+    await page.keyboard.press("Tab");
+    expect(await page.evaluate(() => document.activeElement?.textContent)).toContain("Skip to content");
+    await page.keyboard.press("Enter");
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: "New job" }).waitFor();
+    await closePage(page);
+  });
+});
+
+/** Inside the page, as a link does it. */
+async function goTo(page: Page, path: string): Promise<void> {
+  await page.evaluate((address) => {
+    history.pushState(undefined, "", address);
+    dispatchEvent(new PopStateEvent("popstate"));
+  }, path);
+}
