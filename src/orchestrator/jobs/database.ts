@@ -6,11 +6,15 @@ import { fileSystemOf, type FileSystem } from "../../util/file-system-kind.js";
 import { SCHEMA, SCHEMA_VERSION } from "./database-schema.js";
 import { storeError } from "./store-error.js";
 
+const BUSY_TIMEOUT_MS = 3000;
+
 export type Value = string | number | null;
 export type Row = Readonly<Record<string, Value>>;
 
 export interface DatabaseOptions {
   journal: "wal" | "delete";
+  /** How long a write waits for another process's; everything here waits with it. @default 3 s */
+  busyTimeoutMs?: number | undefined;
   /** @default the one that the path is on */
   fileSystem?: Pick<FileSystem, "kind" | "isNetwork"> | undefined;
 }
@@ -25,13 +29,13 @@ export class Database {
    * Opens the file, makes it where there is none, and checks that it is whole.
    * @throws KittyError `store_on_network_disk`, `store_corrupt`, `store_version`, `store_busy`, `disk_full`
    */
-  constructor(path: string, { journal, fileSystem }: DatabaseOptions) {
+  constructor(path: string, { journal, busyTimeoutMs = BUSY_TIMEOUT_MS, fileSystem }: DatabaseOptions) {
     this.path = path;
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     checkFileSystem(path, journal, fileSystem ?? fileSystemOf(dirname(path)));
     this.#db = this.#guard("open the job store", () => new Libsql(path));
     try {
-      this.#prepareFile(journal);
+      this.#prepareFile(journal, busyTimeoutMs);
     } catch (error) {
       this.#db.close();
       throw error;
@@ -39,6 +43,9 @@ export class Database {
   }
 
   run(sql: string, ...values: Value[]): { changes: number; lastInsertRowid: number } {
+    // A statement that fails for another process's lock would keep its view of the file, and every write after it fail for
+    // that; the beginning of a transaction keeps nothing.
+    if (!this.#db.inTransaction) return this.transaction(() => this.run(sql, ...values));
     return this.#guard("write to the job store", () => {
       const { changes, lastInsertRowid } = this.#statement(sql).run(...values);
       return { changes, lastInsertRowid: Number(lastInsertRowid) };
@@ -75,13 +82,19 @@ export class Database {
   close(): void {
     // libsql gives a file back only when its statements were collected, and would leave the journal until then.
     this.#statements.clear();
-    if (this.#db.open) this.#guard("close the job store", () => this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)"));
-    this.#db.close();
+    try {
+      if (this.#db.open) this.#guard("close the job store", () => this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)"));
+    } catch (error) {
+      // Somebody else is in the middle of something; whoever opens the store next reads the journal.
+      if (!(error instanceof KittyError && error.code === "store_busy")) throw error;
+    } finally {
+      this.#db.close();
+    }
   }
 
-  #prepareFile(journal: "wal" | "delete"): void {
+  #prepareFile(journal: "wal" | "delete", busyTimeoutMs: number): void {
     this.#guard("open the job store", () => {
-      this.#db.exec("PRAGMA busy_timeout = 10000");
+      this.#db.exec(`PRAGMA busy_timeout = ${String(busyTimeoutMs)}`);
       this.#db.exec(`PRAGMA journal_mode = ${journal.toUpperCase()}`);
       this.#db.exec("PRAGMA synchronous = FULL");
     });

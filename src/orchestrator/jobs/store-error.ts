@@ -8,7 +8,8 @@ interface Kind {
 
 const BUSY: Kind = {
   code: "store_busy",
-  text: () => "another process has been writing to it for 10 s, try again",
+  text: () =>
+    "another process holds its lock, such as a shell with an open transaction; end that, or try again, nothing was changed",
 };
 const FULL: Kind = {
   code: "disk_full",
