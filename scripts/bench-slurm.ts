@@ -84,8 +84,8 @@ function countingCommands(folder: string): string {
   return bin;
 }
 
-/** A process's share of a core while it follows jobs of which some run; squeue's own time is not ours, and is not in it. */
-async function measureFollowing(folder: string): Promise<object> {
+/** A squeue that answers with so many jobs. */
+function recordedQueue(folder: string): string {
   const bin = join(folder, "recorded");
   mkdirSync(bin);
   const record = (index: number): string => {
@@ -106,6 +106,12 @@ async function measureFollowing(folder: string): Promise<object> {
   writeFileSync(join(bin, "queue"), Array.from({ length: FOLLOWED }, (_, index) => record(index)).join(""));
   writeFileSync(join(bin, "squeue"), `#!/bin/sh\nexec cat ${join(bin, "queue")}\n`);
   chmodSync(join(bin, "squeue"), 0o755);
+  return bin;
+}
+
+/** A process's share of a core while it follows jobs of which some run; squeue's own time is not ours, and is not in it. */
+async function measureFollowing(folder: string): Promise<object> {
+  const bin = recordedQueue(folder);
   const { PATH = "" } = process.env;
   process.env["PATH"] = `${bin}:${PATH}`;
   const { slurm } = resolveConfig(configOf(folder));
