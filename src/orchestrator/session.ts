@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import type { CacheDescription, ChatMessage, KvCacheMemory, ModelDescription } from "../bridge/messages.js";
 import { WorkerExitedError, type KittyError } from "../errors.js";
-import { checkGenerateInput, checkGenerateOptions, type GenerateOptions } from "./generate-input.js";
+import { checkGenerateInput, checkGenerateOptions, type CheckedInput, type GenerateOptions } from "./generate-input.js";
 import type { SessionClient } from "./session-client.js";
 import { CREDIT_WINDOW_TOKENS, GenerationStream, type GenerationResult } from "./generation-stream.js";
 
@@ -49,9 +49,19 @@ export class Session implements AsyncDisposable {
    * @example for await (const chunk of session.generate("Once upon a time")) process.stdout.write(chunk.text);
    */
   generate(input: string | readonly ChatMessage[], options: GenerateOptions = {}): GenerationStream {
-    const { signal, ...sampling } = options;
+    return this.#start(checkGenerateInput(input), options);
+  }
+
+  /**
+   * Goes on writing the text that a generation before was cancelled in, here or in the file that this session comes from.
+   * @throws ConfigError from the stream, `empty_prompt` when there is none
+   */
+  resume(options: GenerateOptions = {}): GenerationStream {
+    return this.#start({ prompt: "", messages: null }, options);
+  }
+
+  #start(checkedInput: CheckedInput, { signal, ...sampling }: GenerateOptions): GenerationStream {
     const checkedOptions = checkGenerateOptions(sampling);
-    const checkedInput = checkGenerateInput(input);
     const id = `${this.id}-${String(++this.#streamCount)}`;
     const stream = new GenerationStream(id, this.#client, this.#owner.onGeneration(this, id));
     const params = {

@@ -34,7 +34,8 @@ class Detokenizer:
         while (text := decode(self._window)).startswith(REPLACEMENT):
             del self._window[0]
         self._known = len(self._window)
-        self._known_text = text
+        # A text that goes on from the middle of a character has not written it yet.
+        self._known_text = text if self._ends_in_written_replacement() else text.rstrip(REPLACEMENT)
 
     def push(self, token: int) -> str:
         """Takes one token; returns the text that is complete now, often empty."""

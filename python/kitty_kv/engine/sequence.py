@@ -153,7 +153,8 @@ class Sequence:
             ConfigError: ``empty_prompt`` or ``context_exceeded``.
         """
         held, new = len(self.tokens), len(prompt)
-        if not new:
+        # The last token of a text that was left unfinished is still to be fed.
+        if not new and not self.unfed:
             raise ConfigError(
                 "Cannot generate: the prompt holds no tokens; give at least one character.", code="empty_prompt"
             )

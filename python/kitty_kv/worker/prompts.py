@@ -16,10 +16,10 @@ _MARKER = "\u2e28reply\u2e29"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prompt:
-    """Exactly one of the two is given.
+    """Exactly one of the two is given; the empty text goes on from what the session ended with.
 
     Raises:
-        ConfigError: none or both are given, or there is nothing in it.
+        ConfigError: none or both are given.
     """
 
     text: str | None
@@ -29,7 +29,10 @@ class Prompt:
         if (self.text is None) == (self.messages is None):
             found = "both" if self.text is not None else "neither"
             raise ConfigError(f"Cannot generate: want either prompt or messages, got {found}; give one of them.")
-        if self.text == "":
+
+    def check_history(self, sequence: Sequence | None) -> None:
+        """Raises ConfigError ``empty_prompt`` when there is nothing new and no text that was left unfinished."""
+        if self.text == "" and (sequence is None or not sequence.unfed):
             raise ConfigError("Cannot generate: the prompt is empty; give at least one character.", code="empty_prompt")
 
     def check_model(self, model: ServedModel) -> None:

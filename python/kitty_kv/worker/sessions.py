@@ -168,6 +168,9 @@ class SessionTable:
         Raises:
             KittyKvError: ``session_not_found``, ``session_busy``, ``queue_full``, or what the prompt cannot be.
         """
+        with self._lock:
+            known = self._sessions.get(name)
+        prompt.check_history(None if known is None else known.sequence)
         session = self.get(name)
         if session.stream is not None:
             raise KittyKvError(

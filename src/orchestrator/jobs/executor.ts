@@ -7,6 +7,8 @@ export interface AttemptContext {
   folder: JobFolder;
   /** Fires when the job is cancelled, out of time, or given up by its orchestrator. */
   signal: AbortSignal;
+  /** Whether the signal fired only because this place must be given up for a while: what is unfinished is worth keeping. */
+  isInterrupted?: () => boolean;
   /** The GPUs that are this job's alone. */
   gpus: readonly string[];
   /** The real work begins: `starting` becomes `running`; further calls change nothing. */

@@ -7,6 +7,7 @@ import type { SessionService } from "../sessions.js";
 import type { AttemptContext, JobExecutor, Outcome } from "./executor.js";
 import { PartialResults, type PromptResult } from "./partial-results.js";
 import { readPrompts, type Prompt } from "./read-prompts.js";
+import { joined, UnfinishedText } from "./unfinished-text.js";
 
 const RESULTS_FILE = "results.jsonl";
 
@@ -21,8 +22,9 @@ export function generateExecutor(sessions: SessionService): JobExecutor {
       const missing = prompts.flatMap((prompt, index) => (partial.results.has(index) ? [] : [{ prompt, index }]));
       context.log(`${String(prompts.length)} prompts, ${String(prompts.length - missing.length)} of them done before`);
       if (missing.length === 0) context.begin();
-      await mapAtMost(missing, params.concurrency, async ({ prompt, index }) => {
-        partial.add({ index, id: prompt.id, ...(await generateOne(prompt, params, sessions, context)) });
+      await mapAtMost(missing, params.concurrency, async (one) => {
+        const { prompt, index } = one;
+        partial.add({ index, id: prompt.id, ...(await generateOne(one, params, sessions, context)) });
         context.progress(partial.results.size, prompts.length);
       });
       return finish(partial, prompts.length, context);
@@ -33,17 +35,25 @@ export function generateExecutor(sessions: SessionService): JobExecutor {
 }
 
 async function generateOne(
-  { input }: Prompt,
+  { prompt: { input }, index }: { prompt: Prompt; index: number },
   params: GenerateParams,
   sessions: SessionService,
-  { job: { spec }, signal, begin }: AttemptContext,
+  context: AttemptContext,
 ): Promise<Omit<PromptResult, "index">> {
+  const { job, signal, begin, folder } = context;
   throwIfAborted(signal, "generate");
-  const model = spec.model === undefined ? {} : { model: spec.model };
-  await using session = await sessions.open({ ...model, cache: spec.cache, signal });
+  const unfinished = canResume(params) ? new UnfinishedText(folder, index) : undefined;
+  const before = unfinished?.read();
+  const model = job.spec.model === undefined ? {} : { model: job.spec.model };
+  const cache = before === undefined ? { cache: job.spec.cache } : { saved: before.saved };
+  await using session = await sessions.open({ ...model, ...cache, signal });
   begin();
   try {
-    const result = await session.generate(input, { ...samplingOf(params), signal }).result();
+    const { completionTokens = 0 } = before ?? {};
+    const options = { ...samplingOf(params), maxNewTokens: params.maxNewTokens - completionTokens, signal };
+    const stream = before === undefined ? session.generate(input, options) : session.resume(options);
+    const result = joined(before, await stream.result());
+    if (signal.aborted && context.isInterrupted?.() === true) await unfinished?.keep(session, result);
     throwIfAborted(signal, "generate");
     const { text, finishReason, usage } = result;
     return { text, finishReason, ...usage };
@@ -52,6 +62,11 @@ async function generateOne(
     if (!(error instanceof KittyError) || endsAttempt(error)) throw error;
     return { error: { code: error.code, message: error.message } };
   }
+}
+
+/** The same text comes of it in pieces as at once: nothing is drawn, and nothing looks back over the place of the cut. */
+function canResume({ temperature = 0, repetitionPenalty, stop = [] }: GenerateParams): boolean {
+  return temperature === 0 && repetitionPenalty === undefined && stop.length === 0;
 }
 
 function endsAttempt(error: KittyError): boolean {

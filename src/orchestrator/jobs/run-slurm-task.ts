@@ -70,7 +70,8 @@ async function runHere(task: TaskFile, folder: string, signals: SlurmTaskSignals
   );
   const stop = AbortSignal.any([signals.timeIsNearlyOver, signals.mustEnd]);
   try {
-    const { figures, files } = await execute(task, folder, stop, log);
+    const isInterrupted = (): boolean => signals.timeIsNearlyOver.aborted && !signals.mustEnd.aborted;
+    const { figures, files } = await execute(task, folder, { signal: stop, isInterrupted, log });
     writeOutcome(folder, task, { kind: "succeeded", figures: { ...figures }, files: [...files] });
     return 0;
   } catch (error) {
@@ -89,13 +90,12 @@ async function runHere(task: TaskFile, folder: string, signals: SlurmTaskSignals
 async function execute(
   task: TaskFile,
   path: string,
-  signal: AbortSignal,
-  log: (line: string) => void,
+  run: Pick<AttemptContext, "signal" | "isInterrupted" | "log">,
 ): Promise<Outcome> {
   const config = readConfig(task.folder);
   const folder = new JobFolder(dirname(path), basename(path));
   const context: AttemptContext = {
-    ...{ job: task.job, folder, signal, log, gpus: [] },
+    ...{ ...run, job: task.job, folder, gpus: [] },
     begin: () => undefined,
     progress: progressWriter(task, path),
   };

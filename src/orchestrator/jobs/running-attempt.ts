@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { CancelledError } from "../../errors.js";
 import type { Job, JobError } from "../../job/job.js";
 import { retryDelayMs } from "../../job/retry.js";
@@ -43,6 +44,8 @@ export class RunningAttempt {
     this.gpus = gpus;
     this.#queue = queue;
     this.#folder = folder;
+    // A sweep waits for each of its children by this signal.
+    setMaxListeners(0, this.#controller.signal);
     this.#attempt = { id: job.id, number: job.attempt };
     const { timeLimitMinutes = Infinity, memoryMiB } = job.spec.resources;
     this.#deadlineMs = performance.now() + (isElsewhere ? Infinity : timeLimitMinutes) * 60_000;
