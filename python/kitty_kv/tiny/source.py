@@ -65,7 +65,7 @@ def batches(
     with ThreadPoolExecutor(1) as background:
         pending = np.empty((0, length + 1), np.uint16)
         epoch = 0
-        if rows == 0:
+        if rows == 0:  # all rows are of tasks
             while True:
                 yield epoch, pending[:0]
         upcoming = background.submit(packed_rows, source, length, 0, 0.0, seed)
