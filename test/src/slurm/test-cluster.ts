@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, vi } from "vitest";
 import { temporaryFolder } from "../../scripts/temporary-folder.js";
@@ -38,6 +38,8 @@ export interface ClusterOptions {
 export function testCluster({ nodes = 4, hasAccounting = false, minJobAgeS = 300 }: ClusterOptions = {}): TestCluster {
   const problem = slurmProblem(hasAccounting ? [...PROGRAMS, "slurmdbd", "mariadbd"] : PROGRAMS);
   const temporary = temporaryFolder();
+  // Ordinary users use it too.
+  chmodSync(temporary.path, 0o755);
   const folder = join(temporary.path, "cluster");
   const env = { ...process.env, PATH, SLURM_CONF: join(folder, "slurm.conf"), MIN_JOB_AGE_S: String(minJobAgeS) };
   const call = (file: string, args: readonly string[]): string => {
@@ -59,13 +61,4 @@ export function testCluster({ nodes = 4, hasAccounting = false, minJobAgeS = 300
     temporary[Symbol.dispose]();
   });
   return { problem, folder, command, run: (program, ...args) => call(program, args) };
-}
-
-/** All that there is to see when something goes wrong on a node. */
-export function readIfThere(path: string): string {
-  return existsSync(path) ? readFileSync(path, "utf8") : "";
-}
-
-export function remove(path: string): void {
-  rmSync(path, { recursive: true, force: true });
 }
