@@ -28,7 +28,7 @@ from .source import TextSource
 from .task_accuracy import draw_questions
 from .task_rows import task_rows
 from .text import Corpus, excerpt, hold_out, read_corpus
-from .tokenizer import train_tokenizer
+from .tokenizer import load_tokenizer, train_tokenizer
 
 _PROMPT = "It was a dark night, and the old man"
 _TRAIN_SAMPLE_CHARACTERS = 400_000
@@ -87,7 +87,13 @@ def make_model(
 def _first_model(data: _Data, settings: TrainSettings) -> TinyModel:
     """With drawn weights, or with those of the model to go on from."""
     if settings.initial is not None:
-        return load_exported(Path(settings.initial), settings.dropout)
+        model = load_exported(Path(settings.initial), settings.dropout)
+        if model.shape.max_positions < settings.length:
+            raise ConfigError(
+                f'Cannot go on from the model "{settings.initial}" at length {settings.length}: its context is '
+                f"{model.shape.max_positions}; give a smaller --length"
+            )
+        return model
     model = TinyModel(settings.model_shape(data.tokenizer.get_vocab_size()), settings.dropout)
     model.initialize(settings.seed)
     return model
@@ -111,7 +117,7 @@ def _prepare(text: Path, valid: Path | None, settings: TrainSettings) -> _Data:
     if settings.initial is None:
         tokenizer = train_tokenizer(train_corpus.documents, settings.vocab_size)
     else:
-        tokenizer = Tokenizer.from_file(str(Path(settings.initial) / "tokenizer.json"))
+        tokenizer = load_tokenizer(Path(settings.initial))
     train_sample = excerpt(train_corpus, _TRAIN_SAMPLE_CHARACTERS)
     return _Data(
         train=train_corpus,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from ..errors import ConfigError
 from .text import SEPARATOR
 
 # Merges never cross these pieces: a contraction's ending, a word with the space before it, one digit, punctuation with the
@@ -62,6 +63,20 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
     named = {name: token for name, token in special.items() if token}
     (folder / "special_tokens_map.json").write_text(json.dumps(named, indent=2) + "\n")
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of an exported model.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # what the library raises for a file it cannot read
+        raise ConfigError(
+            f'Cannot go on from the model "{folder}": {error} (tokenizer.json); give a folder that this recipe wrote'
+        ) from error
 
 
 def merge_ranks(tokenizer: Tokenizer) -> dict[tuple[int, int], tuple[int, int]]:

@@ -11,8 +11,12 @@ import torch
 from tokenizers import Tokenizer
 
 import kitty_kv
+from kitty_kv.errors import ConfigError
 from kitty_kv.sim.windows import EXCERPT, read_text
 from kitty_kv.tasks.fitting import sentences
+from kitty_kv.tiny.export import load_exported
+from kitty_kv.tiny.recipe import make_model
+from kitty_kv.tiny.settings import TrainSettings
 from kitty_kv.tiny.task_accuracy import Question, accuracies, draw_questions
 from kitty_kv.tiny.task_documents import FAMILIES
 from kitty_kv.tiny.task_rows import RowMaker, longest_at
@@ -87,3 +91,32 @@ def test_an_answer_is_right_when_every_token_of_it_is_the_most_probable(tokenize
     drawn = draw_questions(tokenizer, Corpus("text", (" ".join(text),)), 512)
     assert {question.task for question in drawn} == set(FAMILIES)
     assert all(0 < question.begin < len(question.tokens) <= 512 for question in drawn)
+
+
+def test_a_model_is_trained_on_tasks_and_gone_on_from(tmp_path):
+    shape = {"layers": 1, "hidden_size": 16, "intermediate_size": 16, "heads": 1, "kv_heads": 1, "vocab_size": 700}
+    common = {"steps": 1, "rows": 2, "length": 512, "device": "cpu", **shape}
+    make_model(EXCERPT, None, tmp_path / "first", TrainSettings(**common), report=lambda line: None)
+    lines: list[str] = []
+    settings = TrainSettings(**common, task_share=0.5, task_workers=1, initial=str(tmp_path / "first"), dropout=0.0)
+    make_model(EXCERPT, None, tmp_path / "second", settings, report=lines.append)
+    assert (tmp_path / "second/tokenizer.json").read_text() == (tmp_path / "first/tokenizer.json").read_text()
+    first, second = (load_exported(tmp_path / name).state_dict() for name in ("first", "second"))
+    changes = [(second[name] - first[name]).abs().max() for name in first]
+    # One step of warm-up from the first's weights, not from drawn ones.
+    assert 0 < max(changes) < 0.05
+    assert any(line.startswith("answered right: passkey@512 ") for line in lines)
+    card = (tmp_path / "second/README.md").read_text()
+    assert "50.0% of the rows are questions" in card and "| arithmetic | 0% |" in card
+    assert (tmp_path / "second/task_curve.csv").read_text().startswith("step,task,length,accuracy\n1,passkey,512,")
+
+
+def test_going_on_from_what_is_no_model_or_has_no_such_context_is_refused(tmp_path):
+    for folder, length, message in (
+        (tmp_path, 64, "Cannot go on from the model .*tokenizer.json"),
+        (kitty_kv.tiny.MODEL_PATH, 8192, "at length 8192: its context is 4096"),
+    ):
+        settings = TrainSettings(steps=1, length=length, initial=str(folder), device="cpu")
+        with pytest.raises(ConfigError, match=message):
+            make_model(EXCERPT, None, tmp_path / "out", settings, report=lambda line: None)
+    assert not (tmp_path / "out").exists()
