@@ -4,6 +4,7 @@ import type { OverlayManifest } from "../apptainer/overlay-manifest.js";
 import { overlayStatus } from "../apptainer/overlay-status.js";
 import { sealOverlay } from "../apptainer/seal-overlay.js";
 import { verifyOverlay } from "../apptainer/verify-overlay.js";
+import { reportError } from "../orchestrator/report-error.js";
 import { endpoint, type Context, type Endpoint } from "./endpoint.js";
 import { toKittyError } from "./error-status.js";
 import { knownOverlays } from "./known-overlays.js";
@@ -121,7 +122,12 @@ async function change(
   work: (options: ChangeOptions) => Promise<OverlayManifest>,
 ): Promise<{ path: string; manifest: OverlayManifest }> {
   const tell = (type: string, data: Record<string, unknown>): void => {
-    services.events.append({ topic: "overlay", type, id: path, data: { operation, ...data } });
+    try {
+      services.events.append({ topic: "overlay", type, id: path, data: { operation, ...data } });
+    } catch (error) {
+      // A log that is full ends no work on an overlay, and what a program prints comes where nobody could catch it.
+      reportError(error);
+    }
   };
   tell("overlay.started", {});
   try {

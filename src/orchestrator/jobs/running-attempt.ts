@@ -1,5 +1,5 @@
 import { setMaxListeners } from "node:events";
-import { CancelledError } from "../../errors.js";
+import { CancelledError, KittyError } from "../../errors.js";
 import type { Job, JobError } from "../../job/job.js";
 import { retryDelayMs } from "../../job/retry.js";
 import { stopError, toJobError, type StopReason } from "./attempt-error.js";
@@ -34,6 +34,8 @@ export class RunningAttempt {
   readonly #attempt: Attempt;
   #stopReason: StopReason | undefined;
   #hasBegun = false;
+  /** Why the log cannot be written any more. */
+  #brokenBy: unknown;
   // Not the wall clock: it may jump.
   readonly #deadlineMs: number;
   readonly #hasUnkeptLimit: boolean;
@@ -80,7 +82,7 @@ export class RunningAttempt {
           this.#begin();
         },
         log: (line) => {
-          opened.write(line);
+          this.#log(opened, line);
         },
         progress: (done, total) => {
           this.#tellProgress(done, total);
@@ -92,9 +94,19 @@ export class RunningAttempt {
         if (this.#queue.succeed(this.#attempt, result)) void this.#folder.removePartial();
       };
     } catch (error) {
-      return this.#failure(error, log);
+      return this.#failure(this.#brokenBy ?? error, log);
     } finally {
       log?.close();
+    }
+  }
+
+  /** What a job's process prints comes where an error would have nobody to catch it, so it ends the attempt instead. */
+  #log(log: JobLog, line: string): void {
+    try {
+      log.write(line);
+    } catch (error) {
+      this.#brokenBy ??= error;
+      this.#controller.abort(error);
     }
   }
 
@@ -135,7 +147,12 @@ export class RunningAttempt {
     const now = performance.now();
     if (done < total && now - this.#toldProgressMs < PROGRESS_INTERVAL_MS) return;
     this.#toldProgressMs = now;
-    this.#queue.setProgress(this.#attempt, { done, total });
+    try {
+      this.#queue.setProgress(this.#attempt, { done, total });
+    } catch (error) {
+      // A store that is locked or full for a while costs no attempt; the next progress says it all.
+      if (!(error instanceof KittyError)) throw error;
+    }
   }
 }
 

@@ -1,9 +1,9 @@
 import { spawnSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { expect, onTestFinished, test } from "vitest";
-import { Kitty } from "../../../../src/index.js";
+import { Kitty, LocalJobService, resolveConfig } from "../../../../src/index.js";
 import { temporaryFolder } from "../../../scripts/temporary-folder.js";
 import { fixturePath } from "../../fixture-worker.js";
 
@@ -12,19 +12,8 @@ const PROMPTS = 20;
 test("a disk that is full of results fails attempts, keeps what was computed, and the job goes on when there is space", async ({
   skip,
 }) => {
-  const temporary = temporaryFolder();
-  onTestFinished(() => {
-    temporary[Symbol.dispose]();
-  });
-  // The jobs' folders alone are on the small disk, so that the store can say what happened.
-  const disk = join(temporary.path, "jobs");
-  mkdirSync(disk);
-  const { status } = spawnSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]);
-  skip(status !== 0, "a small disk can be mounted by root only, with CAP_SYS_ADMIN");
-  onTestFinished(() => {
-    spawnSync("umount", ["-l", disk]);
-  });
-  const config = { worker: { python: fixturePath("good_worker") }, jobs: { folder: temporary.path } };
+  const { folder, disk } = fullDisk(skip);
+  const config = { worker: { python: fixturePath("good_worker") }, jobs: { folder } };
   await using kitty = await Kitty.start({ config });
   const job = await kitty.jobs.submit({
     kind: "generate",
@@ -50,3 +39,35 @@ test("a disk that is full of results fails attempts, keeps what was computed, an
   const done = Number(/(\d+) of them done before[^]*?succeeded\n$/.exec(log.slice(log.lastIndexOf("attempt")))?.[1]);
   expect(done).toBeGreaterThan(0);
 });
+
+test(
+  "a process that says more than the disk takes ends its attempt, and nothing else",
+  { timeout: 60_000 },
+  async ({ skip }) => {
+    const { folder } = fullDisk(skip);
+    const python = join(folder, "chatty-python");
+    writeFileSync(python, '#!/bin/sh\nyes "much that is said" | head -20000 >&2\nsleep 60\n', { mode: 0o755 });
+    await using kitty = await Kitty.start({ config: { worker: { python: fixturePath("good_worker") } } });
+    const config = resolveConfig({ worker: { python }, jobs: { folder } });
+    const service = new LocalJobService({ config, sessions: kitty.sessions });
+    onTestFinished(() => service.close());
+    const { id } = await service.submit({ kind: "simulate", retry: { maxAttempts: 2, backoffMs: 50 } });
+    expect(await service.wait(id)).toMatchObject({ state: "failed", attempt: 2, error: { code: "disk_full" } });
+  },
+);
+
+/** A folder whose jobs have a small disk of their own, so that the store can say what happened. */
+function fullDisk(skip: (condition: boolean, note: string) => void): { folder: string; disk: string } {
+  const temporary = temporaryFolder();
+  onTestFinished(() => {
+    temporary[Symbol.dispose]();
+  });
+  const disk = join(temporary.path, "jobs");
+  mkdirSync(disk);
+  const { status } = spawnSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]);
+  skip(status !== 0, "a small disk can be mounted by root only, with CAP_SYS_ADMIN");
+  onTestFinished(() => {
+    spawnSync("umount", ["-l", disk]);
+  });
+  return { folder: temporary.path, disk };
+}
