@@ -156,8 +156,7 @@ async function measureSessions(folder: string): Promise<object> {
     const args = ["--quiet", "--ntasks=1", python, "-m", "kitty_kv.worker", "--pythonia", pythoniaDir()];
     const bridge = await launchWorker({ file: "srun", args, env }, workerLimits(config.worker), {});
     alone.push(performance.now() - startMs);
-    bridge.kill("measured");
-    await bridge.exited;
+    await bridge.stop({ graceMs: 5000, killAfterMs: 2000 });
     const runner = new SlurmRunner(config, folder);
     startMs = performance.now();
     await runner.startWorker();

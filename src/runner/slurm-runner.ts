@@ -3,6 +3,9 @@ import { checkSettings, type CheckedSettings } from "../apptainer/instance-setti
 import type { OverlayLease } from "../apptainer/overlay-lease.js";
 import type { WorkerBridge } from "../bridge/worker-bridge.js";
 import type { Config } from "../config/schema.js";
+import { KittyError } from "../errors.js";
+import { scancel } from "../slurm/scancel.js";
+import { runningSteps } from "../slurm/steps.js";
 import { launchWorker } from "./launch-worker.js";
 import type { Runner, RunnerDescription, StartWorkerOptions } from "./runner.js";
 import { SlurmAllocation } from "./slurm-allocation.js";
@@ -41,7 +44,7 @@ export class SlurmRunner implements Runner {
   }
 
   describe(): RunnerDescription {
-    const place = { jobId: "JOB", scratch: join(this.#folder, "SCRATCH") };
+    const place = { jobId: "JOB", name: "STEP", scratch: join(this.#folder, "SCRATCH") };
     const { file, args } = slurmWorkerCommand(this.#config, this.#container(), place);
     return { name: "slurm", command: [file, ...args] };
   }
@@ -56,11 +59,14 @@ export class SlurmRunner implements Runner {
     const place = await this.#takePlace(container, options);
     try {
       const { jobId, folder } = await place.allocation;
-      const scratch = join(folder, `scratch-${String(++this.#count)}`);
+      const name = `worker-${String(++this.#count)}`;
+      const scratch = join(folder, `scratch-${name}`);
       const exchange = container === null ? undefined : slurmExchange(scratch);
-      const command = slurmWorkerCommand(this.#config, container, { jobId, scratch });
+      const command = slurmWorkerCommand(this.#config, container, { jobId, name, scratch });
       const worker = await launchWorker(command, workerLimits(this.#config.worker), { ...options, exchange });
-      void worker.exited.then(() => {
+      void worker.exited.then(async ({ signal }) => {
+        // A srun that was killed leaves its step behind, with all the memory that it has.
+        if (signal === "SIGKILL") await cancelStep(jobId, name);
         this.#leave(place);
       });
       return worker;
@@ -128,6 +134,16 @@ export class SlurmRunner implements Runner {
     // This machine need not have the GPUs, nor keep the limits: Slurm does both.
     const settings = checkSettings({ image: image ?? "", overlay: overlay ?? "", modelFolders, network });
     return { ...settings, hasNvidia: nvidia };
+  }
+}
+
+/** Where Slurm does not answer, the step ends with its allocation. */
+async function cancelStep(jobId: string, name: string): Promise<void> {
+  try {
+    const steps = await runningSteps(jobId);
+    await scancel(steps.filter((step) => step.name === name).map(({ id }) => id));
+  } catch (error) {
+    if (!(error instanceof KittyError)) throw error;
   }
 }
 

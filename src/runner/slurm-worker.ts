@@ -16,6 +16,8 @@ import { workerLimits } from "./worker-limits.js";
 
 export interface SlurmWorkerPlace {
   jobId: string;
+  /** Of the step. */
+  name: string;
   /** On the shared file system: the one place that a worker in a container may write. */
   scratch: string;
 }
@@ -33,7 +35,18 @@ export function slurmWorkerCommand(
   const step = ["--overlap", "--nodes=1", "--ntasks=1", "--mem=0", ...cpus, "--quiet", "--kill-on-bad-exit=1"];
   return {
     file: "srun",
-    args: [`--jobid=${place.jobId}`, ...step, "bash", "-c", start(slurm.setup), "kitty-kv", file, ...args, ...engine],
+    args: [
+      `--jobid=${place.jobId}`,
+      `--job-name=${place.name}`,
+      ...step,
+      "bash",
+      "-c",
+      start(slurm.setup),
+      "kitty-kv",
+      file,
+      ...args,
+      ...engine,
+    ],
     env: { ...slurmEnvironment(process.env), ...env },
   };
 }

@@ -95,3 +95,21 @@ test("an allocation that ends takes its workers with it, and the next session ge
   expect((await next.generate("x", { maxNewTokens: 1 }).result()).text).toBe("w0 ");
   expect(queued()).not.toBe(first);
 });
+
+test("a worker that is killed leaves no step behind in an allocation that goes on", async ({ skip }) => {
+  skip(cluster.problem !== undefined, cluster.problem);
+  const runner = new SlurmRunner(resolveConfig(configOf({ workersPerAllocation: 2, idleTimeoutMs: 60_000 })), folder());
+  const [first, second] = [await runner.startWorker(), await runner.startWorker()];
+  const steps = (): string =>
+    cluster
+      .run("squeue", "-h", "-s", "-o", "%j")
+      .replaceAll(/batch|extern/g, "")
+      .trim();
+  expect(steps()).toMatch(/^worker-\d\s+worker-\d$/);
+  first.kill("it misbehaved");
+  await first.exited;
+  await expect.poll(steps, POLL).toMatch(/^worker-2$/);
+  expect(await second.call("bench.echo", { text: "still here" })).toEqual({ text: "still here" });
+  await runner.stop();
+  await expect.poll(queued, POLL).toBe("");
+});
