@@ -14,7 +14,7 @@ export function isLost(how: Gone["how"]): boolean {
 const REMEDIES: Readonly<Record<Gone["how"], readonly [code: string, remedy: string]>> = {
   completed: ["slurm_no_result", "see whether compute nodes can write to slurm.folder, and what the job printed"],
   failed: ["slurm_job_failed", "see what the job printed"],
-  cancelled: ["cancelled", 'if it was not you, ask the site; "kitty-kv job retry" submits it again'],
+  cancelled: ["slurm_cancelled", 'if it was not you, ask the site; "kitty-kv job retry" submits it again'],
   time_limit: [
     "time_limit",
     "set resources.timeLimitMinutes higher, or retry.maxAttempts so that it goes on more often",

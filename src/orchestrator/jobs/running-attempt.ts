@@ -10,7 +10,10 @@ import type { Attempt, JobQueue } from "./job-queue.js";
 
 const PROGRESS_INTERVAL_MS = 500;
 /** Ends that come from elsewhere: a time limit that Slurm kept, a job that somebody cancelled there. */
-const END_BY_CODE: Readonly<Record<string, "time_out" | "cancel">> = { time_limit: "time_out", cancelled: "cancel" };
+const END_BY_CODE: Readonly<Record<string, "time_out" | "cancel">> = {
+  time_limit: "time_out",
+  slurm_cancelled: "cancel",
+};
 const MEMORY_NOTE =
   "resources.memoryMiB limits nothing on this machine; worker.kvMemoryMiB and apptainer.memoryMiB do, for all jobs together";
 
