@@ -26,6 +26,13 @@ test("the files in configs/ are valid, and local.yaml says the defaults", async 
     pool: { min: 1, max: 4 },
     network: "none",
   });
+  const cluster = await loadConfig(join(configs, "slurm.yaml"));
+  expect(cluster).toMatchObject({ runner: "slurm", slurm: { timeLimitMinutes: 60, container: "apptainer" } });
+});
+
+test("an account that YAML reads as a number is a name", () => {
+  expect(resolveConfig({ slurm: { account: 1234, partition: "gpu" } }).slurm).toMatchObject({ account: "1234" });
+  expect(() => resolveConfig({ slurm: { accont: "x" } as never })).toThrow('did you mean "account"?');
 });
 
 test("a pool's limit is its minimum unless it is given, and never below it", () => {
