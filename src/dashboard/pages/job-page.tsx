@@ -44,7 +44,7 @@ export function JobPage({ id }: { id: string }) {
         <Notice kind={job.state === "cancelled" ? "info" : "error"}>{job.error.message}</Notice>
       )}
       <JobFacts job={job} />
-      {job.result === null ? null : <JobResult result={job.result} />}
+      {job.result === null ? null : <JobResult id={id} result={job.result} />}
       {job.kind === "sweep" ? <JobChildren parent={job.id} /> : null}
       <Card title="Log" isFlush>
         <LogView read={read} logKey={`${id}/${String(job.attempt)}`} />

@@ -41,9 +41,7 @@ function Saving({ latest, samples }: { latest: UsageSample | undefined; samples:
         <div class="figure figure-main">
           <div class="figure-label">Saved now</div>
           <div class="figure-value">{latest.denseBytes > 0 ? formatPercent(share) : "–"}</div>
-          <div class="figure-hint">
-            {latest.denseBytes > 0 ? `${formatBytes(saved)} less than at 16 bits` : "No cache is held now"}
-          </div>
+          <div class="figure-hint">{savedText(latest.denseBytes, saved)}</div>
         </div>
         <Figure
           label="In use"
@@ -63,6 +61,12 @@ function Saving({ latest, samples }: { latest: UsageSample | undefined; samples:
       )}
     </div>
   );
+}
+
+function savedText(denseBytes: number, saved: number): string {
+  if (denseBytes === 0) return "No cache is held now";
+  // The first and the latest tokens of a text stay in 16 bits.
+  return saved > 0 ? `${formatBytes(saved)} less than at 16 bits` : "Short texts are still wholly in 16 bits";
 }
 
 function MemoryChart({ samples }: { samples: readonly UsageSample[] }) {

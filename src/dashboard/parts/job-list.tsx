@@ -66,7 +66,6 @@ export function JobList({ jobs, query, onQuery, selected, onSelect }: JobListPro
       class="job-list"
       items={jobs}
       rowHeight={isNarrow.value ? 68 : 40}
-      keyOf={({ id }) => id}
       head={head}
       renderRow={(job) => <JobRow job={job} isSelected={selected.has(job.id)} onToggle={toggle} />}
     />

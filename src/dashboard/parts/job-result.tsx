@@ -2,13 +2,14 @@ import { useMemo } from "preact/hooks";
 import type { Job } from "../../server/wire/jobs.js";
 import { formatValue, readFigures, titleOf, type Row } from "../model/figures.js";
 import { formatBytes } from "../model/format.js";
+import { fetchFile } from "../state/fetch-file.js";
 import { Card } from "./card.js";
 import { FigureTableView } from "./figure-table.js";
 
 type Result = NonNullable<Job["result"]>;
 
 /** What a job found, with the files that it left. */
-export function JobResult({ result }: { result: Result }) {
+export function JobResult({ id, result }: { id: string; result: Result }) {
   const { values, tables } = useMemo(() => readFigures(result.figures), [result]);
   const entries = Object.entries(values);
   const conditions = entries.filter(([, value]) => typeof value !== "number");
@@ -24,7 +25,7 @@ export function JobResult({ result }: { result: Result }) {
           <Values values={Object.fromEntries(conditions)} />
         </details>
       )}
-      <ResultFiles files={result.files} />
+      <ResultFiles id={id} files={result.files} />
     </Card>
   );
 }
@@ -43,7 +44,7 @@ function Values({ values }: { values: Row }) {
   );
 }
 
-function ResultFiles({ files }: { files: Result["files"] }) {
+function ResultFiles({ id, files }: { id: string; files: Result["files"] }) {
   if (files.length === 0) return null;
   return (
     <details>
@@ -62,7 +63,11 @@ function ResultFiles({ files }: { files: Result["files"] }) {
           <tbody>
             {files.map(({ name, sizeBytes, sha256 }) => (
               <tr key={name}>
-                <th scope="row">{name}</th>
+                <th scope="row">
+                  <button type="button" class="plain link" onClick={() => void fetchFile(id, name)}>
+                    {name}
+                  </button>
+                </th>
                 <td class="number">{formatBytes(sizeBytes)}</td>
                 <td class="code">{sha256}</td>
               </tr>

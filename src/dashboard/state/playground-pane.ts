@@ -1,6 +1,7 @@
 import { signal } from "@preact/signals";
 import type { GenerationResult, KvCacheMemory, ServedSession } from "../../server/wire/sessions.js";
 import { ApiError, ask, call, messageOf } from "../api/client.js";
+import { download } from "../api/download.js";
 import { streamGeneration } from "../api/stream-generation.js";
 
 /** A prompt and what was written after it. */
@@ -173,14 +174,4 @@ function path(id: string): string {
 function presetOf({ cache }: ServedSession): string {
   const { preset } = cache as { preset?: unknown };
   return typeof preset === "string" ? preset : "";
-}
-
-function download(blob: Blob, name: string): void {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => {
-    URL.revokeObjectURL(link.href);
-  }, 10_000);
 }

@@ -24,5 +24,5 @@ export function useVirtual(holder: RefObject<HTMLElement | null>, rowHeight: num
     };
   }, [rowHeight]);
   const first = Math.min(view.first, Math.max(0, total - view.count));
-  return { first, end: Math.min(total, first + view.count) };
+  return { first, end: Math.min(total, first + view.count), count: view.count };
 }

@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { whyNoRealWorker } from "../../src/real-worker.js";
@@ -72,6 +73,12 @@ describe.skipIf(reason !== undefined)("jobs in the dashboard", () => {
     await page.getByRole("button", { name: "Submit job" }).click();
     await page.getByText("succeeded", { exact: true }).first().waitFor();
     await page.getByText("Completion tokens").waitFor();
+    await page.getByText("2 files in the job's folder").click();
+    const [file] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("button", { name: "results.jsonl" }).click(),
+    ]);
+    expect(await readFile(await file.path(), "utf8")).toContain('"completionTokens":4');
     await closePage(page);
   });
 
