@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { KittyError } from "../errors.js";
 import { describeExit } from "../slurm/exit-code.js";
 import type { SlurmEnd } from "../slurm/job-state.js";
 import type { KnownJob } from "../slurm/squeue.js";
@@ -149,13 +150,20 @@ export class FollowedTask {
     return `${taskFile(this.#folder, "log")}.offset`;
   }
 
-  /** By byte offset, which outlives this process; a task that was requeued goes on in the same file. */
+  /**
+   * By byte offset, which outlives this process; a task that was requeued goes on in the same file. A disk that is full just
+   * now keeps nobody from hearing how the task ended.
+   */
   #readLog(): void {
     const text = readFrom(taskFile(this.#folder, "log"), this.#logOffset);
     if (text.length === 0) return;
-    for (const line of text.toString("utf8").split("\n").slice(0, -1)) this.#hooks.onLog(line);
-    this.#logOffset += text.length;
-    writeWhole(this.#offsetFile, String(this.#logOffset));
+    try {
+      for (const line of text.toString("utf8").split("\n").slice(0, -1)) this.#hooks.onLog(line);
+      this.#logOffset += text.length;
+      writeWhole(this.#offsetFile, String(this.#logOffset));
+    } catch (error) {
+      if (!(error instanceof KittyError)) throw error;
+    }
   }
 
   #end(end: TaskEnd): void {
