@@ -193,6 +193,21 @@ def test_sampling_that_fails_behind_a_pass_ahead_feeds_it_again(
     assert texts == [result.text for result in run_all(Engine(SchedulerOptions(runs_ahead=False)), plain)]
 
 
+def test_who_gives_way_before_its_reader_has_heard_goes_on_all_the_same(model, engine: Engine) -> None:
+    """Its reader grants the next token when it hears of the last one, which another's beginning must not keep from it."""
+    pool = KvPool(model, SMALL_PAGES, max_bytes=95_000, prefix_bytes=0, chunk_tokens=CHUNK)
+    runs = [started(pool, [1 + (at + 7 * each) % 90 for at in range(150)], 40, credit=1) for each in range(3)]
+    for run in runs:
+        run.on_each = lambda run=run: engine.grant(run.generation, 1)
+    results = run_all(engine, runs)
+    wanted = [
+        plain_greedy(model, SMALL_PAGES, [1 + (at + 7 * each) % 90 for at in range(150)], 40, CHUNK)
+        for each in range(3)
+    ]
+    assert [result.text for result in results] == wanted
+    assert sum(result.preemptions for result in results) > 0
+
+
 def test_while_paused_nothing_is_unknown(engine: Engine, pool: KvPool) -> None:
     run = started(pool, PROMPTS[0], 300)
     has_begun = threading.Event()
