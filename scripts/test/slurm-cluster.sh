@@ -23,7 +23,7 @@ fail() { echo "slurm-cluster.sh: $1; see the logs in $folder" >&2; exit 1; }
 wait_for() { # seconds what command…
   local limit=$(($1 * 5)) what=$2; shift 2
   for ((try = 0; try < limit; try++)); do "$@" >/dev/null 2>&1 && return; sleep 0.2; done
-  fail "$what did not come up"
+  fail "$what did not come up in $((limit / 5)) s, nodes are: $(sinfo -h -N -o '%N %T %E' 2>&1 | tr '\n' ';')"
 }
 port() { cat "$folder/port"; }
 
@@ -110,7 +110,7 @@ up() { # nodes
   write_conf "$1"
   slurmctld
   for ((n = 1; n <= $1; n++)); do mkdir -p "$folder/spool-n$n"; slurmd -N "n$n"; done
-  wait_for 40 "the nodes" is_idle "$1"
+  wait_for 90 "$1 nodes" is_idle "$1"
 }
 
 accounting() {

@@ -9,7 +9,6 @@ import { startArguments, type ProgramFolders } from "./instance-arguments.js";
 import { endWithThisProcess } from "./instance-groups.js";
 import { InstanceLog } from "./instance-log.js";
 import { newInstanceName } from "./instance-name.js";
-import { findInstanceProcesses } from "./instance-processes.js";
 import { instancePlace, writeRecord, type InstanceRecord } from "./instance-record.js";
 import type { CheckedSettings } from "./instance-settings.js";
 import { publishEntry } from "./lease-entry.js";
@@ -69,7 +68,7 @@ async function startOnce(name: string, settings: CheckedSettings, options: Start
       environment: hasLimits ? apptainerEnvironment(process.env) : withoutBus(apptainerEnvironment(process.env)),
     });
     const { holder, logs } = await findHolder(name, program);
-    if (isOwned) endWithThisProcess(name, findInstanceProcesses(name, holder));
+    if (isOwned) endWithThisProcess(name, holder);
     const lease = await publishEntry(settings.overlay, "reader", `run instance ${name}`, holder);
     const started = { ...record, process: holder, files: [lease.path, ...logs] };
     await writeRecord(started);

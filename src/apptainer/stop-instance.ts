@@ -2,7 +2,7 @@ import { rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { KittyError, NotFoundError, UnsupportedError } from "../errors.js";
 import { runApptainer, type ApptainerOptions } from "./apptainer.js";
-import { releaseGroups } from "./instance-groups.js";
+import { releaseInstance } from "./instance-groups.js";
 import { findInstanceProcesses } from "./instance-processes.js";
 import { instancePlace, readRecord, type InstanceRecord } from "./instance-record.js";
 import { isRunning, ownIdentity, type ProcessIdentity } from "./process-identity.js";
@@ -52,7 +52,7 @@ async function removeInstance(record: InstanceRecord, { program }: Pick<Apptaine
   const { name, files, process: holder } = record;
   // After a restart of the machine its number is another process's.
   await killAll(name, holder !== null && isRunning(holder) !== undefined ? holder : null);
-  releaseGroups(name);
+  releaseInstance(name);
   // This is how Apptainer forgets one that did not end by its own command.
   const args = ["instance", "list", "--json", name];
   await runApptainer(args, { purpose: `forget instance ${name}`, program }).catch((error: unknown) => {

@@ -43,7 +43,7 @@ export function testCluster({ nodes = 4, hasAccounting = false, minJobAgeS = 300
   const folder = join(temporary.path, "cluster");
   const env = { ...process.env, PATH, SLURM_CONF: join(folder, "slurm.conf"), MIN_JOB_AGE_S: String(minJobAgeS) };
   const call = (file: string, args: readonly string[]): string => {
-    const { status, stdout, stderr, error } = spawnSync(file, args, { env, encoding: "utf8", timeout: 100_000 });
+    const { status, stdout, stderr, error } = spawnSync(file, args, { env, encoding: "utf8", timeout: 150_000 });
     if (status !== 0) throw new Error(`${file} ${args.join(" ")}: ${error?.message ?? stderr}`);
     return stdout;
   };
@@ -55,7 +55,7 @@ export function testCluster({ nodes = 4, hasAccounting = false, minJobAgeS = 300
     vi.stubEnv("SLURM_CONF", env.SLURM_CONF);
     if (hasAccounting) command("accounting");
     command("up", String(nodes));
-  });
+  }, 300_000);
   afterAll(() => {
     if (problem === undefined) command("down");
     temporary[Symbol.dispose]();
