@@ -1,3 +1,5 @@
+import { CERTIFICATE_NAMES, keptVariables, PROXY_NAMES } from "../util/kept-variables.js";
+
 const ALLOWED = [
   "HOME",
   "USER",
@@ -9,14 +11,8 @@ const ALLOWED = [
   "APPTAINER_CACHEDIR",
   "APPTAINER_CONFIGDIR",
   "APPTAINER_TMPDIR",
-  "SSL_CERT_FILE",
-  "SSL_CERT_DIR",
-  "HTTP_PROXY",
-  "HTTPS_PROXY",
-  "NO_PROXY",
-  "http_proxy",
-  "https_proxy",
-  "no_proxy",
+  ...CERTIFICATE_NAMES,
+  ...PROXY_NAMES,
 ];
 // An ordinary user's PATH often lacks the folders of mkfs.ext3, e2fsck and debootstrap.
 const SYSTEM_FOLDERS = ["/usr/sbin", "/sbin"];
@@ -25,11 +21,7 @@ const SYSTEM_FOLDERS = ["/usr/sbin", "/sbin"];
 export function apptainerEnvironment(
   environment: Readonly<Record<string, string | undefined>>,
 ): Record<string, string> {
-  const kept = ALLOWED.flatMap((name): [string, string][] => {
-    const value = environment[name];
-    return value === undefined ? [] : [[name, value]];
-  });
   const folders = (environment["PATH"] ?? "/usr/bin:/bin").split(":");
   const path = [...folders, ...SYSTEM_FOLDERS.filter((folder) => !folders.includes(folder))].join(":");
-  return { ...Object.fromEntries(kept), PATH: path, NO_COLOR: "1" };
+  return { ...keptVariables(environment, ALLOWED), PATH: path, NO_COLOR: "1" };
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { cp, mkdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { PROXY_NAMES, keptVariables } from "../util/kept-variables.js";
 
 /** What a provision installs; without `packages` it is this repository's own. */
 export interface ProvisionPlan {
@@ -63,25 +64,9 @@ function isSource(path: string): boolean {
   return !/(^|\/)(__pycache__|build|[^/]+\.egg-info)$/.test(path);
 }
 
-const PIP_NAMES = [
-  "PIP_INDEX_URL",
-  "PIP_EXTRA_INDEX_URL",
-  "PIP_TRUSTED_HOST",
-  "PIP_DEFAULT_TIMEOUT",
-  "HTTP_PROXY",
-  "HTTPS_PROXY",
-  "NO_PROXY",
-  "http_proxy",
-  "https_proxy",
-  "no_proxy",
-];
+const PIP_NAMES = ["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT", ...PROXY_NAMES];
 
 /** Where packages come from on this machine. */
 function pipEnvironment(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  return Object.fromEntries(
-    PIP_NAMES.flatMap((name): [string, string][] => {
-      const value = environment[name];
-      return value === undefined ? [] : [[name, value]];
-    }),
-  );
+  return keptVariables(environment, PIP_NAMES);
 }

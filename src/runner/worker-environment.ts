@@ -1,6 +1,7 @@
 import { delimiter, join } from "node:path";
+import { CERTIFICATE_NAMES, keptVariables, PROXY_NAMES } from "../util/kept-variables.js";
 
-const ALLOWED_NAMES = new Set([
+const ALLOWED_NAMES = [
   "PATH",
   "HOME",
   "USER",
@@ -13,16 +14,10 @@ const ALLOWED_NAMES = new Set([
   "XDG_CACHE_HOME",
   "PYTHONPATH",
   "VIRTUAL_ENV",
-  "SSL_CERT_FILE",
-  "SSL_CERT_DIR",
+  ...CERTIFICATE_NAMES,
   "REQUESTS_CA_BUNDLE",
-  "HTTP_PROXY",
-  "HTTPS_PROXY",
-  "NO_PROXY",
-  "http_proxy",
-  "https_proxy",
-  "no_proxy",
-]);
+  ...PROXY_NAMES,
+];
 const ALLOWED_PREFIXES = [
   "LC_",
   "KITTY_KV_",
@@ -41,19 +36,12 @@ const ALLOWED_PREFIXES = [
   "SLURM_",
 ];
 
-// A worker serves nobody over HTTP, and is not trusted.
-const SECRET_NAMES = new Set(["KITTY_KV_TOKEN"]);
-
 /** What a worker sees of this process's environment: what models and GPUs need, and none of its other secrets. */
 export function workerEnvironment(
   packageFolder: string,
   environment: Readonly<Record<string, string | undefined>>,
 ): Record<string, string> {
-  const allowed: Record<string, string> = {};
-  for (const [name, value] of Object.entries(environment)) {
-    const isAllowed = ALLOWED_NAMES.has(name) || ALLOWED_PREFIXES.some((prefix) => name.startsWith(prefix));
-    if (isAllowed && !SECRET_NAMES.has(name) && value !== undefined) allowed[name] = value;
-  }
+  const allowed = keptVariables(environment, ALLOWED_NAMES, ALLOWED_PREFIXES);
   // Both halves of the bridge must be of one version, so this package's Python half comes first.
   const ours = [join(packageFolder, "python"), join(packageFolder, "kernels")];
   const theirs = allowed["PYTHONPATH"] === undefined ? [] : [allowed["PYTHONPATH"]];

@@ -79,9 +79,9 @@ class Scheduler:
             self._take_unknown()
             self._step_all()
         self._meter.step()
-        # On a GPU the others' tokens are written while it computes the next ones. Who gave way is waiting by now, for its reader too.
+        # On a GPU the others' tokens are written while it computes the next ones.
         is_computing = self._unknown is not None
-        self._write([g for g in (*self.running, *self.waiting) if is_computing or not is_ready(g) or g.is_on_cpu])
+        self._write([g for g in self.running if is_computing or not is_ready(g) or g.is_on_cpu])
         if not self.running and not self.waiting:
             self._joined.keep_only(set())
             for pool in self._pools:
@@ -102,7 +102,7 @@ class Scheduler:
     def write_all(self) -> None:
         """Tells all listeners of the tokens chosen so far; for when no step follows."""
         self._take_unknown()
-        self._write([*self.running, *self.waiting])
+        self._write(self.running)
 
     def _is_any_cancelled(self) -> bool:
         return any(generation.is_cancelled for generation in (*self.running, *self.waiting))
@@ -326,6 +326,10 @@ class Scheduler:
 
     def _preempt(self, generation: Generation) -> None:
         """Drops its cache, which the same passes fill again when its turn comes."""
+        # Its turn comes only once its reader has granted more, which it may do when it hears of the last tokens.
+        self._write([generation])
+        if generation not in self.running:
+            return
         self.running.remove(generation)
         generation.sequence.drop()
         generation.preemptions += 1

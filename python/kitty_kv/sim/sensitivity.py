@@ -24,7 +24,7 @@ from .cache import Scope, SimulatedCache
 from .channels import channel_figures
 from .layer_kinds import has_full_attention
 from .query_sizes import query_sizes
-from .simulation import camel, hardware, stock_attention, under_attention
+from .simulation import conditions, stock_attention, under_attention
 from .trace import MakeCache, Trace, trace
 from .windows import EXCERPT, cut_windows, read_text
 
@@ -82,13 +82,7 @@ def analyse(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> dict
         else:
             found[part] = [_row(name, traces[name], base_nats, size_bytes) for name in caches if name.startswith(part)]
     return {
-        "model": loaded.name,
-        "text": "excerpt of Treasure Island" if plan.text is None else plan.text.name,
-        "sequences": plan.sequences,
-        "length": plan.length,
-        "dtype": str(loaded.model.dtype).removeprefix("torch."),
-        "hardware": hardware(loaded.model.device),
-        "cache": {camel(name): value for name, value in plan.config.to_dict().items()},
+        **conditions(loaded, plan.config, plan.text, plan.sequences, plan.length),
         "klDivergence": traces["all"].mean_divergence,
         "sensitivity": found,
     }

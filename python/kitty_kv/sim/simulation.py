@@ -60,18 +60,27 @@ def simulate(plan: Plan) -> dict[str, Any]:
     with under_attention(loaded, stock_attention(loaded)):
         comparison = compare(loaded.model, windows, plan.config)
     document = {
-        "model": loaded.name,
-        "text": "excerpt of Treasure Island" if plan.text is None else plan.text.name,
-        "sequences": plan.sequences,
-        "length": plan.length,
-        "dtype": str(loaded.model.dtype).removeprefix("torch."),
-        "hardware": hardware(loaded.model.device),
-        "cache": {camel(name): value for name, value in plan.config.to_dict().items()},
+        **conditions(loaded, plan.config, plan.text, plan.sequences, plan.length),
         **_figures(comparison, size_bytes),
     }
     if packed is not None:
         document["verification"] = _verification(verify(loaded.model, windows, packed))
     return document
+
+
+def conditions(
+    loaded: LoadedModel, config: KittyConfig, text: pathlib.Path | None, sequences: int, length: int
+) -> dict[str, Any]:
+    """What figures of a simulated cache were found on, plain data."""
+    return {
+        "model": loaded.name,
+        "text": "excerpt of Treasure Island" if text is None else text.name,
+        "sequences": sequences,
+        "length": length,
+        "dtype": str(loaded.model.dtype).removeprefix("torch."),
+        "hardware": hardware(loaded.model.device),
+        "cache": {camel(name): value for name, value in config.to_dict().items()},
+    }
 
 
 def _packed_cache(loaded: LoadedModel, config: KittyConfig) -> KittyCache:

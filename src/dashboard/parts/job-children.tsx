@@ -1,8 +1,6 @@
 import { watchTable } from "../state/live.js";
-import { Ago } from "./ago.js";
 import { Card } from "./card.js";
-import { Progress } from "./progress.js";
-import { StateBadge } from "./state-badge.js";
+import { JobLines } from "./job-lines.js";
 
 const COMPARED = 4;
 
@@ -21,20 +19,7 @@ export function JobChildren({ parent }: { parent: string }) {
       }
       isFlush
     >
-      <ul class="job-lines">
-        {children.map((job) => (
-          <li key={job.id}>
-            <StateBadge state={job.state} isCancelRequested={job.isCancelRequested} />
-            <a href={`/jobs/${job.id}`} class="job-line-name">
-              {job.name ?? job.id}
-            </a>
-            <span class="muted">{job.kind}</span>
-            <span class="job-line-end">
-              {job.state === "running" ? <Progress job={job} /> : <Ago time={job.finishedAt ?? job.createdAt} />}
-            </span>
-          </li>
-        ))}
-      </ul>
+      <JobLines jobs={children} />
     </Card>
   );
 }

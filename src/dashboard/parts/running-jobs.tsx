@@ -2,11 +2,10 @@ import type { JobState, JobSummary } from "../../server/wire/jobs.js";
 import { formatNumber } from "../model/format.js";
 import { STATES } from "../model/job-query.js";
 import { isComplete, table } from "../state/live.js";
-import { Ago } from "./ago.js";
 import { Card } from "./card.js";
-import { Empty } from "./notice.js";
-import { Progress } from "./progress.js";
+import { JobLines } from "./job-lines.js";
 import { StateBadge } from "./state-badge.js";
+import { Empty } from "./notice.js";
 
 const MOST = 8;
 
@@ -22,20 +21,7 @@ export function RunningJobs({ counts }: { counts: Readonly<Record<JobState, numb
           </p>
         </Empty>
       ) : (
-        <ul class="job-lines">
-          {shown.map((job) => (
-            <li key={job.id}>
-              <StateBadge state={job.state} isCancelRequested={job.isCancelRequested} />
-              <a href={`/jobs/${job.id}`} class="job-line-name">
-                {job.name ?? job.id}
-              </a>
-              <span class="muted">{job.kind}</span>
-              <span class="job-line-end">
-                {job.state === "running" ? <Progress job={job} /> : <Ago time={job.finishedAt ?? job.createdAt} />}
-              </span>
-            </li>
-          ))}
-        </ul>
+        <JobLines jobs={shown} />
       )}
     </Card>
   );

@@ -40,7 +40,7 @@ class Record:
 
     def document(self) -> dict[str, Any]:
         """JSON-like."""
-        return {"environment": self._environment, "rows": [_camel_case(dataclasses.asdict(row)) for row in self.rows]}
+        return {"environment": self._environment, "rows": [_to_json(row) for row in self.rows]}
 
     def report(self) -> str:
         """Markdown."""
@@ -73,5 +73,10 @@ def _replace(path: pathlib.Path, text: str) -> None:
     os.replace(half, path)
 
 
-def _camel_case(row: dict[str, object]) -> dict[str, object]:
-    return {re.sub(r"_(\w)", lambda found: found[1].upper(), name): value for name, value in row.items()}
+def _to_json(row: LatencyRow) -> dict[str, object]:
+    return {camel_case(name): value for name, value in dataclasses.asdict(row).items()}
+
+
+def camel_case(name: str) -> str:
+    """What a field of ``LatencyRow`` is called in a report."""
+    return re.sub(r"_(\w)", lambda found: found[1].upper(), name)

@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from ...command_line import UsageParser, exit_code_of, tell_error
 from ...errors import ConfigError, KittyKvError
 from .parts import PARTS
 from .plot import svg
+from .record import camel_case
 from .row import LatencyRow
 
 MODULE = "python -m kitty_kv.bench.latency.redraw"
@@ -74,17 +74,13 @@ def joined(
 def _read(report: pathlib.Path) -> tuple[dict[str, Any], list[LatencyRow]]:
     try:
         document = json.loads(report.read_text())
-        names = {_camel_case(field.name): field.name for field in dataclasses.fields(LatencyRow)}
+        names = {camel_case(field.name): field.name for field in dataclasses.fields(LatencyRow)}
         rows = [LatencyRow(**{names[name]: value for name, value in row.items()}) for row in document["rows"]]
         return document["environment"], rows
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"Cannot draw {report}: it is no report.json of kitty_kv.bench.latency ({error!r})."
         ) from error
-
-
-def _camel_case(name: str) -> str:
-    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
