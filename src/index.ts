@@ -43,6 +43,7 @@ export type { InstanceSettings } from "./apptainer/instance-settings.js";
 export {
   clusterStatus,
   type ClusterStatus,
+  type NodeStatus,
   type PartitionStatus,
   type Share,
   type SubmissionStatus,

@@ -16,6 +16,20 @@ export interface PartitionStatus extends Omit<Partition, "nodes"> {
   gpuTypes: string[];
 }
 
+export interface NodeStatus {
+  name: string;
+  /** In Slurm's word, such as `idle`, `mixed` or `down*`. */
+  state: string;
+  isUp: boolean;
+  partitions: string[];
+  cpus: Share;
+  gpus: Share;
+  gpuTypes: string[];
+  memoryMiB: number;
+  /** Why it is down or drained. */
+  reason: string | null;
+}
+
 /** A submission of this user: a job, or the tasks of an array together. */
 export interface SubmissionStatus {
   jobId: string;
@@ -32,6 +46,7 @@ export interface SubmissionStatus {
 
 export interface ClusterStatus extends Pick<SiteConfig, "cluster" | "version" | "hasAccounting"> {
   partitions: PartitionStatus[];
+  nodes: NodeStatus[];
   /** Those that have not ended wholly. */
   submissions: SubmissionStatus[];
 }
@@ -48,7 +63,12 @@ export async function clusterStatus(): Promise<ClusterStatus> {
     ownSubmissions(purpose),
   ]);
   const byName = new Map(nodes.map((node) => [node.name, node]));
-  return { cluster, version, hasAccounting, partitions: partitions.map((one) => toStatus(one, byName)), submissions };
+  return {
+    ...{ cluster, version, hasAccounting, submissions },
+    // sinfo gives them in another order each time.
+    partitions: partitions.map((one) => toStatus(one, byName)).sort(byDefaultAndName),
+    nodes: nodes.map((node) => toNodeStatus(node, partitions)).sort(byOwnName),
+  };
 }
 
 function toStatus(
@@ -56,7 +76,7 @@ function toStatus(
   byName: ReadonlyMap<string, ClusterNode>,
 ): PartitionStatus {
   const nodes = names.flatMap((name) => byName.get(name) ?? []);
-  const up = nodes.filter(({ state }) => !/down|drain|fail|maint|unknown|no_respond|\*$/i.test(state));
+  const up = nodes.filter(isUp);
   const sum = (of: readonly ClusterNode[], value: (node: ClusterNode) => number): number =>
     of.reduce((total, node) => total + value(node), 0);
   return {
@@ -69,6 +89,33 @@ function toStatus(
     cpus: { free: sum(up, ({ cpus }) => cpus.idle), total: sum(nodes, ({ cpus }) => cpus.total) },
     gpus: { free: sum(up, ({ gpus }) => gpus.total - gpus.used), total: sum(nodes, ({ gpus }) => gpus.total) },
     gpuTypes: [...new Set(nodes.flatMap(({ gpus }) => gpus.types))],
+  };
+}
+
+function byDefaultAndName(a: PartitionStatus, b: PartitionStatus): number {
+  return Number(b.isDefault) - Number(a.isDefault) || byOwnName(a, b);
+}
+
+function byOwnName(a: { name: string }, b: { name: string }): number {
+  return a.name.localeCompare(b.name, "en", { numeric: true });
+}
+
+/** Whether it takes work now. */
+function isUp({ state }: ClusterNode): boolean {
+  return !/down|drain|fail|maint|unknown|no_respond|\*$/i.test(state);
+}
+
+function toNodeStatus(node: ClusterNode, partitions: readonly Partition[]): NodeStatus {
+  const { name, state, cpus, gpus, memoryMiB, reason } = node;
+  const works = isUp(node);
+  return {
+    ...{ name, state, isUp: works, memoryMiB, reason, gpuTypes: gpus.types },
+    partitions: partitions
+      .filter(({ nodes }) => nodes.includes(name))
+      .map((partition) => partition.name)
+      .sort(),
+    cpus: { free: works ? cpus.idle : 0, total: cpus.total },
+    gpus: { free: works ? gpus.total - gpus.used : 0, total: gpus.total },
   };
 }
 

@@ -27,7 +27,7 @@ interface EndpointSpec<Body extends z.ZodType, Query extends z.ZodType> {
   method: "get" | "post" | "delete";
   /** As OpenAPI writes it: `/api/sessions/{id}`. */
   path: string;
-  tag: "health" | "system" | "events" | "sessions" | "jobs" | "instances" | "overlays" | "openai";
+  tag: "health" | "system" | "events" | "sessions" | "jobs" | "instances" | "overlays" | "cluster" | "openai";
   summary: string;
   description?: string;
   /** Whether it answers without a token. @default false */
@@ -41,6 +41,8 @@ interface EndpointSpec<Body extends z.ZodType, Query extends z.ZodType> {
   /** @default 200 */
   status?: number;
   answers: readonly Answer[];
+  /** Statuses of refusals that not every operation has. */
+  refuses?: readonly string[];
   /** Resolves with what is sent as JSON, or with undefined when it has answered itself. */
   handle: (context: Context<z.output<Body>, z.output<Query>>) => Promise<unknown>;
 }

@@ -1,4 +1,5 @@
 import type { Endpoint } from "./endpoint.js";
+import { CLUSTER_ENDPOINTS } from "./cluster-endpoints.js";
 import { generateInSession } from "./generate-endpoint.js";
 import { HEALTH_ENDPOINTS } from "./health-endpoints.js";
 import { EVENT_ENDPOINTS } from "./event-endpoints.js";
@@ -23,6 +24,7 @@ export const ENDPOINTS: readonly Endpoint[] = [
   ...EVENT_ENDPOINTS,
   ...INSTANCE_ENDPOINTS,
   ...OVERLAY_ENDPOINTS,
+  ...CLUSTER_ENDPOINTS,
   listModels,
   getModel,
   createCompletion,

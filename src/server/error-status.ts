@@ -39,9 +39,13 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   closed: 503,
   out_of_memory: 503,
   store_busy: 503,
+  slurm_unreachable: 503,
+  slurm_ambiguous: 503,
+  slurm_busy: 503,
   // This machine lacks a program, which is no fault of the request and passes with no waiting.
   apptainer_not_found: 501,
   program_not_found: 501,
+  slurm_not_found: 501,
   disk_full: 507,
   overlay_full: 507,
 };

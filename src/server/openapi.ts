@@ -13,6 +13,7 @@ const REFUSALS: Readonly<Record<string, string>> = {
   "409": "It conflicts with what is there",
   "413": "The body is too large",
   "429": "Too much at once; try again after Retry-After seconds",
+  "501": "This machine lacks a program that it needs",
   "503": "Not ready yet; try again after Retry-After seconds",
 };
 
@@ -86,8 +87,9 @@ function queryParameters({ query }: Endpoint) {
   }));
 }
 
-function refusals({ isOpen, body, path }: Endpoint) {
+function refusals({ isOpen, body, path, refuses = [] }: Endpoint) {
   const statuses = Object.keys(REFUSALS).filter((status) => {
+    if (refuses.includes(status) || status === "501") return refuses.includes(status);
     if (isOpen === true) return ["403", "429", "503"].includes(status);
     if (status === "413") return body !== undefined;
     return status !== "404" || path.includes("{") || path.startsWith("/v1/");

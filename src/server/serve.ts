@@ -2,6 +2,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import express from "express";
 import { ConfigError, KittyError } from "../errors.js";
+import { ClusterView } from "../orchestrator/cluster-view.js";
 import { Containers } from "../orchestrator/containers.js";
 import type { Kitty } from "../orchestrator/kitty.js";
 import { Sessions } from "../orchestrator/sessions.js";
@@ -99,6 +100,7 @@ function createServices(
       return kitty.jobs.log;
     },
     containers: new Containers(kitty.config),
+    cluster: new ClusterView(kitty.config),
     instances: new InstanceWatch({ log: () => kitty.jobs.openLog, onDefect }),
     sessions: new ServedSessions(kitty, sessionIdleTimeoutMs),
     generations: new Generations(maxGenerations, metrics),

@@ -1,5 +1,6 @@
 import type { EventLog } from "../job/event-log.js";
 import type { JobService } from "../job/job-service.js";
+import type { ClusterView } from "../orchestrator/cluster-view.js";
 import type { Containers } from "../orchestrator/containers.js";
 import type { Kitty } from "../orchestrator/kitty.js";
 import type { UsageHistory } from "../orchestrator/usage/usage-history.js";
@@ -26,6 +27,7 @@ export interface Services {
   readonly events: EventLog;
   containers: Containers;
   instances: InstanceWatch;
+  cluster: ClusterView;
   sessions: ServedSessions;
   generations: Generations;
   metrics: ServerMetrics;

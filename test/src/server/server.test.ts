@@ -126,6 +126,7 @@ describe.skipIf(reason !== undefined)("the HTTP server", () => {
       ["GET", "/api/instances/kitty-0123456789ab/logs", undefined, 404],
       ["GET", "/api/instances/..%2f..%2fetc/logs", undefined, 400],
       ["GET", "/api/overlays/status?path=etc", undefined, 400],
+      ["GET", "/api/cluster", undefined, 404],
       ["GET", "/api/overlays/status?path=/none.img", undefined, 404],
       ["POST", "/api/overlays", '{"path":"../x","sizeMiB":64}', 400],
       ["POST", "/api/overlays", '{"path":"/none/a:b.img","sizeMiB":64}', 400],

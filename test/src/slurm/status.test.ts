@@ -1,7 +1,10 @@
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
+import { z } from "zod";
 import { toClusterText } from "../../../src/cli/slurm-status.js";
 import { checkSlurm } from "../../../src/cli/doctor/check-slurm.js";
 import { clusterStatus, resolveConfig } from "../../../src/index.js";
+import { clusterSchema } from "../../../src/server/wire/cluster.js";
+import { startTestServer } from "../server/test-server.js";
 import { folder, slurmConfig } from "./slurm-config.js";
 import { testCluster } from "./test-cluster.js";
 
@@ -25,6 +28,18 @@ test("the cluster's view counts nodes, CPUs, GPUs and the tasks of one's own arr
   expect(status.submissions).toMatchObject([{ jobId: id, name: "mine", running: 1, pending: 4, ended: 0 }]);
   expect(toClusterText(status)).toMatch(
     /debug\* +none +1 of 2 .*1 of 2 \(toy\)[^]*mine +0\/5 done, 1 run on n[12], 4 wait: waiting for other tasks/,
+  );
+  expect(
+    status.nodes.map(({ name, isUp, partitions, cpus, gpus }) => ({ name, isUp, partitions, cpus, gpus })),
+  ).toEqual(
+    expect.arrayContaining([
+      {
+        ...{ name: status.submissions[0]?.nodes[0], isUp: true },
+        partitions: expect.arrayContaining(["debug", "urgent"]) as string[],
+        cpus: { free: expect.any(Number) as number, total: expect.any(Number) as number },
+        gpus: { free: 0, total: 1 },
+      },
+    ]),
   );
   cluster.run("scancel", id);
   await expect.poll(() => cluster.run("squeue", "-h"), POLL).toBe("");
@@ -50,4 +65,24 @@ test("doctor tries a job on a node and names what the node does not have", async
     found: expect.stringMatching(/Invalid partition/) as string,
   });
   await expect.poll(() => cluster.run("squeue", "-h"), POLL).toBe("");
+});
+
+test("HTTP tells the same to any number of viewers, and that Slurm does not answer", async ({ skip }) => {
+  skip(cluster.problem !== undefined, cluster.problem);
+  await using running = await startTestServer({ isLoaded: false, config: slurmConfig(folder()) });
+  const read = async () => {
+    const response = await running.ask("/api/cluster");
+    return { status: response.status, body: (await response.json()) as object };
+  };
+  const seen = await Promise.all(Array.from({ length: 20 }, read));
+  const told = z.strictObject(clusterSchema.shape).parse(seen[0]?.body);
+  expect(told).toEqual(await clusterStatus());
+  expect(new Set(seen.map((one) => JSON.stringify(one))).size).toBe(1);
+  cluster.command("stop-ctld");
+  onTestFinished(() => {
+    cluster.command("start-ctld");
+  });
+  const message = expect.stringContaining("Cannot look at the cluster") as string;
+  const body = { error: { code: "slurm_unreachable", message } };
+  await expect.poll(read, { ...POLL, timeout: 40_000 }).toMatchObject({ status: 503, body });
 });

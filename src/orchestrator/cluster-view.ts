@@ -1,0 +1,37 @@
+import type { Config } from "../config/schema.js";
+import { NotFoundError } from "../errors.js";
+import { clusterStatus, type ClusterStatus } from "../runner/slurm-status.js";
+
+// However many look at it, Slurm is asked this often at most.
+const FRESH_MS = 3000;
+
+/** The cluster for any number of viewers. */
+export class ClusterView {
+  readonly #config: Config;
+  #latest: { askedMs: number; status: Promise<ClusterStatus> } | undefined;
+
+  constructor(config: Config) {
+    this.#config = config;
+  }
+
+  /** @throws NotFoundError `slurm_not_configured`, and what `clusterStatus` throws */
+  async status(): Promise<ClusterStatus> {
+    const { runner } = this.#config;
+    if (runner !== "slurm") {
+      throw new NotFoundError(
+        `Cannot look at the cluster: jobs here run with runner ${JSON.stringify(runner)}, set runner: slurm (configs/slurm.yaml)`,
+        { code: "slurm_not_configured", details: { runner } },
+      );
+    }
+    const now = performance.now();
+    if (this.#latest === undefined || now - this.#latest.askedMs > FRESH_MS) {
+      const latest = { askedMs: now, status: clusterStatus() };
+      this.#latest = latest;
+      // A failure is no answer to keep.
+      latest.status.catch(() => {
+        if (this.#latest === latest) this.#latest = undefined;
+      });
+    }
+    return await this.#latest.status;
+  }
+}
