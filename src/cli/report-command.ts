@@ -1,17 +1,13 @@
 import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { Command } from "commander";
-import { ConfigError, type Config, type Job, type JobService } from "../index.js";
-import { runPythonTask, toArguments } from "../runner/python-task.js";
-import { stateFolder } from "../util/state-folder.js";
+import { ConfigError, findReportSources, jobsFolder, MEASURING_KINDS, type Config, type JobService } from "../index.js";
+import { REPORT_FILES, runReport } from "../runner/run-report.js";
 import type { CommandContext, GlobalOptions } from "./create-program.js";
 import { openJobs } from "./job-service.js";
 import type { Output } from "./output.js";
 import { readConfig } from "./read-config.js";
 import { runInterruptibly } from "./run-context.js";
-
-const TASK = { name: "write the report", failureCode: "report_failed", module: "kitty_kv.eval.reporting" };
-const MEASURED = ["eval", "latency", "simulate"];
 
 interface ReportFlags extends GlobalOptions {
   out?: string;
@@ -31,9 +27,11 @@ export function reportCommand(context: CommandContext): Command {
       const flags = self.optsWithGlobals<ReportFlags>();
       const config = await readConfig(flags);
       await runInterruptibly(context, async ({ signal, onProgress }) => {
-        const paths = await findResults(results, config, output);
-        const args = [...toArguments({ out: resolve(flags.out ?? "report.html") }), "--", ...paths];
-        const { report, ...figures } = await runPythonTask(config, { ...TASK, args }, { signal, onProgress });
+        const request = {
+          out: resolve(flags.out ?? REPORT_FILES[0]),
+          results: await findResults(results, config, output),
+        };
+        const { report, ...figures } = await runReport(config, request, { signal, onProgress });
         if (output.isJson) await output.json(figures);
         else await output.line(report);
       });
@@ -42,45 +40,31 @@ export function reportCommand(context: CommandContext): Command {
 
 /** The folder or file of each; what is no path is the id of a job, and a sweep stands for its children. */
 async function findResults(results: readonly string[], config: Config, output: Output): Promise<string[]> {
-  const isPath = (name: string): boolean => existsSync(name);
-  if (results.length > 0 && results.every(isPath)) return results.map((path) => resolve(path));
+  const paths = results.filter((name) => existsSync(name)).map((path) => resolve(path));
+  const ids = results.filter((name) => !existsSync(name));
+  if (results.length > 0 && ids.length === 0) return paths;
   await using jobs = openJobs(config);
-  const folder = join(config.jobs.folder ?? stateFolder(), "jobs");
-  const found =
-    results.length === 0
-      ? await allJobs(jobs.service)
-      : await Promise.all(
-          results.map(async (name) => (isPath(name) ? resolve(name) : await jobOf(name, jobs.service, output))),
-        );
-  const paths = found.flat().map((each) => (typeof each === "string" ? each : join(folder, each.id)));
-  if (paths.length > 0) return [...new Set(paths)];
+  const wanted = results.length === 0 ? await allJobs(jobs.service) : ids;
+  const { sources, leftOut } = await findReportSources(wanted, jobs.service, jobsFolder(config));
+  for (const { id, reason } of leftOut) output.note(`Job ${id} is left out: ${reason}`);
+  for (const { id, state } of sources.filter(({ isPartial }) => isPartial)) {
+    output.note(`Of job ${id}, which is ${state}, the report has what it answered so far`);
+  }
+  return [...new Set([...paths, ...sources.map(({ folder }) => folder)])];
+}
+
+/** The ids of all that succeeded and measured something, oldest first. */
+async function allJobs(service: JobService): Promise<string[]> {
+  const found: string[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await service.list({ state: "succeeded", limit: 500, cursor });
+    found.push(...page.jobs.filter(({ kind }) => MEASURING_KINDS.includes(kind)).map(({ id }) => id));
+    cursor = page.next ?? undefined;
+  } while (cursor !== undefined);
+  if (found.length > 0) return found.reverse();
   throw new ConfigError(
     "Cannot write the report: no job of kind eval, latency or simulate has succeeded; name folders of results, or run one",
     { code: "no_results" },
   );
-}
-
-async function jobOf(id: string, service: JobService, output: Output): Promise<Pick<Job, "id">[]> {
-  const job = await service.get(id);
-  if (job.kind !== "sweep") return [job];
-  const children = await allJobs(service, id);
-  const total = job.progress?.total ?? children.length;
-  if (children.length < total) {
-    output.note(
-      `Of sweep ${id} ${String(children.length)} of ${String(total)} children have succeeded; the rest is left out`,
-    );
-  }
-  return children;
-}
-
-/** All that succeeded and measured something, oldest first; a sweep's children that did not are left out. */
-async function allJobs(service: JobService, parent?: string): Promise<Pick<Job, "id">[]> {
-  const found: Pick<Job, "id">[] = [];
-  let cursor: string | undefined;
-  do {
-    const page = await service.list({ state: "succeeded", parent, limit: 500, cursor });
-    found.push(...page.jobs.filter(({ kind }) => MEASURED.includes(kind)));
-    cursor = page.next ?? undefined;
-  } while (cursor !== undefined);
-  return found.reverse();
 }

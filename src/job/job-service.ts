@@ -4,6 +4,7 @@ import type { EventFeed } from "./event-log.js";
 import type { JobSpecInput } from "./job-spec.js";
 import type { JobState } from "./job-state.js";
 import type { Job, JobSummary } from "./job.js";
+import type { JobReport } from "./report-schemas.js";
 
 export interface SubmitOptions {
   /** The same key with the same spec answers with the job that is there, with another spec it is a conflict. */
@@ -74,6 +75,13 @@ export interface JobService {
    * @throws NotFoundError `job_file_not_found`
    */
   openFile(id: string, name: string): Promise<Readable>;
+
+  /**
+   * One report about jobs that measured something; a sweep stands for its children, and of what still runs it has what is
+   * answered so far.
+   * @throws ConfigError `no_results`, `report_too_large`; CancelledError
+   */
+  report(ids: readonly string[], options?: { signal?: AbortSignal | undefined }): Promise<JobReport>;
 
   /**
    * Resolves with the job once it has ended, however it did.

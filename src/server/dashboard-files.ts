@@ -7,7 +7,10 @@ import { KittyError, NotFoundError } from "../errors.js";
 import { endpoint, type Endpoint } from "./endpoint.js";
 
 /** The addresses that the page itself tells apart. */
-const PAGES = ["/", "/jobs", "/jobs/new", "/jobs/{id}", "/compare", "/instances", "/playground", "/system"];
+const PAGES = [
+  ...["/", "/jobs", "/jobs/new", "/jobs/{id}", "/compare", "/report"],
+  ...["/instances", "/cluster", "/playground", "/system"],
+];
 const TYPES: Readonly<Record<string, string>> = {
   ".html": "text/html; charset=utf-8",
   ".css": "text/css; charset=utf-8",

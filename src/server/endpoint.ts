@@ -27,7 +27,8 @@ interface EndpointSpec<Body extends z.ZodType, Query extends z.ZodType> {
   method: "get" | "post" | "delete";
   /** As OpenAPI writes it: `/api/sessions/{id}`. */
   path: string;
-  tag: "health" | "system" | "events" | "sessions" | "jobs" | "instances" | "overlays" | "cluster" | "openai";
+  tag:
+    "health" | "system" | "events" | "sessions" | "jobs" | "reports" | "instances" | "overlays" | "cluster" | "openai";
   summary: string;
   description?: string;
   /** Whether it answers without a token. @default false */

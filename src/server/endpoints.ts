@@ -9,6 +9,7 @@ import { createChatCompletion } from "./openai/chat-completions.js";
 import { createCompletion } from "./openai/completions.js";
 import { getModel, listModels } from "./openai/models.js";
 import { OVERLAY_ENDPOINTS } from "./overlay-endpoints.js";
+import { REPORT_ENDPOINTS } from "./report-endpoints.js";
 import { SAVED_SESSION_ENDPOINTS } from "./saved-session-endpoints.js";
 import { SESSION_ENDPOINTS } from "./session-endpoints.js";
 import { SYSTEM_ENDPOINTS } from "./system-endpoints.js";
@@ -21,6 +22,7 @@ export const ENDPOINTS: readonly Endpoint[] = [
   generateInSession,
   ...SAVED_SESSION_ENDPOINTS,
   ...JOB_ENDPOINTS,
+  ...REPORT_ENDPOINTS,
   ...EVENT_ENDPOINTS,
   ...INSTANCE_ENDPOINTS,
   ...OVERLAY_ENDPOINTS,

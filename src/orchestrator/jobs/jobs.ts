@@ -1,6 +1,7 @@
 import { KittyError, UnsupportedError } from "../../errors.js";
 import type { EventFeed, EventLog } from "../../job/event-log.js";
 import type { JobSpecInput } from "../../job/job-spec.js";
+import type { JobReport } from "../../job/report-schemas.js";
 import type { JobPage, JobService, ListJobsOptions, SubmitOptions } from "../../job/job-service.js";
 import { JobHandle } from "./job-handle.js";
 
@@ -66,6 +67,15 @@ export class Jobs {
 
   async list(options: ListJobsOptions = {}): Promise<JobPage> {
     return await this.service.list(options);
+  }
+
+  /**
+   * One report about jobs that measured something, as data and as files.
+   * @throws NotFoundError `job_not_found`; ConfigError `no_results`, `report_too_large`
+   * @example const { document, files } = await kitty.jobs.report([sweep.id]);
+   */
+  async report(ids: readonly string[], options: { signal?: AbortSignal | undefined } = {}): Promise<JobReport> {
+    return await this.service.report(ids, options);
   }
 
   /** Puts what runs here back into the queue; nothing is lost, the next orchestrator of the folder goes on. */

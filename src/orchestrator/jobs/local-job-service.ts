@@ -9,7 +9,7 @@ import { jobIdSchema, type JobSpec, type JobSpecInput } from "../../job/job-spec
 import { isTerminal } from "../../job/job-state.js";
 import type { JobLogPage, JobPage, JobService, ListJobsOptions, SubmitOptions } from "../../job/job-service.js";
 import type { Job } from "../../job/job.js";
-import { stateFolder } from "../../util/state-folder.js";
+import type { JobReport } from "../../job/report-schemas.js";
 import { reportError } from "../report-error.js";
 import { checkOnSlurm } from "../../runner/slurm-check.js";
 import { nodeConfig, sharedFolder } from "../../runner/slurm-node-config.js";
@@ -21,10 +21,13 @@ import { Database } from "./database.js";
 import { EventTable } from "./event-table.js";
 import { HomeLock } from "./home-lock.js";
 import { JobFolder } from "./job-folder.js";
+import { jobsFolder, storeFolder } from "./jobs-folder.js";
 import { JobQueue } from "./job-queue.js";
 import { JobStore } from "./job-store.js";
 import { fileNotFound, openJobFile } from "./open-job-file.js";
 import { readLogPage } from "./read-log-page.js";
+import { findReportSources } from "./report-sources.js";
+import { Reports } from "./reports.js";
 import { generateExecutor } from "./run-generate.js";
 import { evalExecutor, latencyExecutor, simulateExecutor } from "./run-python.js";
 import { slurmExecutor } from "./run-on-slurm.js";
@@ -52,9 +55,8 @@ export class LocalJobService implements JobService {
   readonly #onError: (error: unknown) => void;
   readonly #store: JobStore;
   readonly #table: EventTable;
-  /** For jobs' files; the store itself may be on a disk of this machine alone. */
-  readonly #sharedFolder: string;
   readonly #jobsFolder: string;
+  readonly #reports: Reports;
   #slurm: SlurmTasks | undefined;
   readonly #lock: HomeLock | undefined;
   readonly #scheduler: Scheduler | undefined;
@@ -62,11 +64,11 @@ export class LocalJobService implements JobService {
 
   /** @throws KittyError `orchestrator_running`, and what `Database` throws */
   constructor({ config, sessions, onError = reportError, now = Date.now }: LocalJobServiceOptions) {
-    const folder = config.jobs.folder ?? stateFolder();
+    const folder = storeFolder(config);
     this.#config = config;
     this.#onError = onError;
-    this.#sharedFolder = config.runner === "slurm" ? sharedFolder(config) : folder;
-    this.#jobsFolder = join(this.#sharedFolder, "jobs");
+    this.#jobsFolder = jobsFolder(config);
+    this.#reports = new Reports(config);
     this.#lock = sessions === undefined ? undefined : new HomeLock(folder);
     try {
       const database = new Database(join(folder, "jobs.db"), { journal: config.jobs.journal });
@@ -142,6 +144,10 @@ export class LocalJobService implements JobService {
     return await openJobFile(new JobFolder(this.#jobsFolder, jobIdSchema.parse(id)).file(name), id);
   }
 
+  async report(ids: readonly string[], { signal }: { signal?: AbortSignal | undefined } = {}): Promise<JobReport> {
+    return await this.#reports.about(await findReportSources(ids, this, this.#jobsFolder), signal);
+  }
+
   async wait(id: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Job> {
     return await waitForEnd(this, id, signal);
   }
@@ -149,6 +155,7 @@ export class LocalJobService implements JobService {
   /** Puts what runs back into the queue, for the next orchestrator. */
   async close(): Promise<void> {
     clearInterval(this.#poll);
+    this.#reports.close();
     // First, so that what waits for Slurm's answer does not keep jobs from going back.
     this.#slurm?.close();
     await this.#scheduler?.close();
@@ -189,7 +196,7 @@ export class LocalJobService implements JobService {
 
   #executors(sessions: SessionService, onError: (error: unknown) => void): Omit<Executors, "sweep"> {
     if (this.#config.runner === "slurm") {
-      this.#slurm = new SlurmTasks(nodeConfig(this.#config), this.#sharedFolder, (message) => {
+      this.#slurm = new SlurmTasks(nodeConfig(this.#config), sharedFolder(this.#config), (message) => {
         onError(new Error(message));
       });
       const onSlurm = slurmExecutor(this.#slurm);

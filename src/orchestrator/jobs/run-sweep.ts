@@ -3,18 +3,15 @@ import type { Config } from "../../config/schema.js";
 import type { SweepParams } from "../../job/job-params.js";
 import { expandSweep } from "../../job/sweep.js";
 import { isTerminal } from "../../job/job-state.js";
-import type { JobKind } from "../../job/job-spec.js";
 import type { Job } from "../../job/job.js";
 import { KittyError } from "../../errors.js";
+import { MEASURING_KINDS } from "../../job/report-schemas.js";
+import { REPORT_FILES, runReport } from "../../runner/run-report.js";
 import { checkOne } from "./check-job.js";
-import { runPythonTask, toArguments } from "../../runner/python-task.js";
 import type { AttemptContext, JobExecutor } from "./executor.js";
 import type { JobStore } from "./job-store.js";
 
 const FILE = "children.json";
-const MEASURED: readonly JobKind[] = ["eval", "latency", "simulate"];
-const REPORT_TASK = { name: "report on a sweep", failureCode: "report_failed", module: "kitty_kv.eval.reporting" };
-const REPORT_FILES = ["report.html", "report.md", "report.json", "report.csv"];
 
 /** `sweep`: one child a combination, made once, however often the sweep itself begins anew. */
 export function sweepExecutor(
@@ -46,7 +43,7 @@ export function sweepExecutor(
     folder.write(FILE, [`${JSON.stringify(rows, undefined, 2)}\n`]);
     const failed = ended.filter(({ state }) => isTerminal(state) && state !== "succeeded");
     if (failed.length > 0) throw childrenFailed(job.id, failed, ended.length);
-    const isMeasured = ended.every(({ kind }) => MEASURED.includes(kind));
+    const isMeasured = ended.every(({ kind }) => MEASURING_KINDS.includes(kind));
     const reports = isMeasured ? await reportOn(ended, config, { folder, signal, log }) : [];
     return { figures: { children: rows }, files: [FILE, ...reports] };
   };
@@ -57,10 +54,9 @@ async function reportOn(
   children: readonly Job[],
   config: Config,
   { folder, signal, log }: Pick<AttemptContext, "folder" | "signal" | "log">,
-): Promise<string[]> {
-  const folders = children.map(({ id }) => join(dirname(folder.path), id));
-  const args = [...toArguments({ out: folder.file("report.html") }), "--", ...folders];
-  await runPythonTask(config, { ...REPORT_TASK, args }, { signal, onProgress: log });
+): Promise<readonly string[]> {
+  const results = children.map(({ id }) => join(dirname(folder.path), id));
+  await runReport(config, { out: folder.file("report.html"), results }, { signal, onProgress: log });
   return REPORT_FILES;
 }
 

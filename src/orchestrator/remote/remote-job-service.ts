@@ -7,6 +7,7 @@ import { jobListSchema, jobLogPageSchema, jobPageSchema, jobSchema } from "../..
 import type { JobSpecInput } from "../../job/job-spec.js";
 import type { JobLogPage, JobPage, JobService, ListJobsOptions, SubmitOptions } from "../../job/job-service.js";
 import type { Job } from "../../job/job.js";
+import { jobReportSchema, type JobReport } from "../../job/report-schemas.js";
 import { checkIdempotencyKey } from "../jobs/check-idempotency-key.js";
 import { waitForEnd } from "../jobs/wait-for-end.js";
 import type { HttpClient } from "./http-client.js";
@@ -65,6 +66,10 @@ export class RemoteJobService implements JobService {
 
   async openFile(id: string, name: string): Promise<Readable> {
     return await this.#client.open(`${pathOf(id)}/files/${encodeURIComponent(name)}`);
+  }
+
+  async report(ids: readonly string[], { signal }: { signal?: AbortSignal | undefined } = {}): Promise<JobReport> {
+    return await this.#client.call("/api/reports", jobReportSchema, { body: { jobs: ids }, signal });
   }
 
   async wait(id: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Job> {

@@ -154,7 +154,21 @@ def test_what_carries_the_error_is_told(tmp_path):
     assert "What carries the error of kitty on m" in text
     assert "| 0.25000 | 0.12500 to 0.50000 | 0.75000 |" in text
     assert "kitty-kv simulate --preset=kitty --sensitivity=layers,heads" in text
-    assert "<script" not in text and report.data["sensitivities"] == [document]
+    command = "kitty-kv simulate --preset=kitty --sensitivity=layers,heads"
+    assert "<script" not in text and report.data["sensitivities"] == [{**document, "command": command}]
+
+
+def test_programs_get_what_people_read(tmp_path):
+    one = results(tmp_path / "a", {"fp16": "rrrr", "kitty": "rrrw", "kivi-2": "wwww"})
+    document = {"cache": {"preset": "kitty"}, "klDivergence": 0.5, "model": "m"}
+    (tmp_path / "figures.json").write_text(json.dumps(document))
+    report = build(read_sources([one, tmp_path]), "today")
+    evaluation = report.data["evaluations"][0]
+    # kivi-2 takes as few bits as kitty and gets less right.
+    assert evaluation["unbeaten"] == ["kitty", "fp16"]
+    text = as_markdown(report.blocks)
+    for command in (*evaluation["commands"], report.data["simulations"][0]["command"]):
+        assert command.startswith("kitty-kv ") and command in text
 
 
 def test_published_figures_are_labelled_as_such(tmp_path):

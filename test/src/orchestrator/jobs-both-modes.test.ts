@@ -70,6 +70,14 @@ describe.each(MODES)("jobs of an %s Kitty", (mode, open) => {
     expect(again.job).toMatchObject({ state: "succeeded", attempt: 1, error: null, progress: { done: 2, total: 2 } });
   });
 
+  test("jobs that cannot be reported on are refused alike", async () => {
+    const job = await kitty.jobs.submit(batch(["a"]));
+    await expect(kitty.jobs.report([job.id])).rejects.toMatchObject({ code: "no_results" });
+    await expect(kitty.jobs.report([job.id])).rejects.toBeInstanceOf(ConfigError);
+    await expect(kitty.jobs.report(["nothing"])).rejects.toBeInstanceOf(NotFoundError);
+    await expect(kitty.jobs.report([])).rejects.toBeInstanceOf(ConfigError);
+  });
+
   test("a key makes submitting idempotent; many are submitted at once or not at all", async () => {
     const idempotencyKey = `run 42/${mode}`;
     const first = await kitty.jobs.submit(batch(["a"]), { idempotencyKey });

@@ -46,7 +46,10 @@ def build(sources: Sources, date: str) -> Report:
         "date": date,
         "evaluations": [],
         "latencies": sources.latencies,
-        "simulations": sources.simulations,
+        "simulations": [{**document, "command": simulation_command(document)} for document in sources.simulations],
+        "sensitivities": [
+            {**document, "command": _sensitivity_command(document)} for document in sources.sensitivities
+        ],
     }
     for comparison in combine(sources.evaluations):
         presets, tasks = preset_rows(comparison), task_rows(comparison)
@@ -58,6 +61,8 @@ def build(sources: Sources, date: str) -> Report:
                 "environments": comparison.environments,
                 "presets": presets,
                 "tasks": tasks,
+                "unbeaten": [point.name for point in front(_points(presets))],
+                "commands": [evaluation_command(results) for results in comparison.folders],
             }
         )
         rows += _flat(comparison, tasks)
@@ -67,7 +72,6 @@ def build(sources: Sources, date: str) -> Report:
         blocks += _simulations(sources.simulations)
     for document in sources.sensitivities:
         blocks += _sensitivity(document)
-    data["sensitivities"] = sources.sensitivities
     blocks += [
         Heading("Published figures"),
         Text(paper_figures.SOURCE),
@@ -172,9 +176,13 @@ def _task_cells(row: dict[str, Any]) -> list[str]:
     return cells
 
 
-def _pareto(presets: Sequence[dict[str, Any]]) -> list[Block]:
+def _points(presets: Sequence[dict[str, Any]]) -> list[Point]:
     answered = [row for row in presets if "accuracy" in row]
-    points = [Point(row["preset"], row["bits"], row["accuracy"], *row["accuracyInterval"]) for row in answered]
+    return [Point(row["preset"], row["bits"], row["accuracy"], *row["accuracyInterval"]) for row in answered]
+
+
+def _pareto(presets: Sequence[dict[str, Any]]) -> list[Block]:
+    points = _points(presets)
     if len(points) < 2:
         return []
     best = ", ".join(f"{point.name} ({point.bits:.2f} bits, {point.score:.1%})" for point in front(points))
@@ -280,8 +288,11 @@ def _sensitivity(document: dict[str, Any]) -> list[Block]:
         names = list(dict.fromkeys(name for row in rows for name in row))
         cells = [[_any(row.get(name)) for name in names] for row in rows]
         blocks += [Heading(str(part), 3), Table(tuple(_HEADS.get(name, name) for name in names), cells)]
-    command = simulation_command(document, f"--sensitivity={','.join(map(str, document['sensitivity']))}")
-    return [*blocks, Heading("To repeat it", 3), Command(command)]
+    return [*blocks, Heading("To repeat it", 3), Command(_sensitivity_command(document))]
+
+
+def _sensitivity_command(document: dict[str, Any]) -> str:
+    return simulation_command(document, f"--sensitivity={','.join(map(str, document['sensitivity']))}")
 
 
 _HEADS = {
