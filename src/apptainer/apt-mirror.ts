@@ -21,7 +21,7 @@ function readIfThere(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch {
-    // What cannot be read names no mirror; the definition file's own default holds then.
+    // What cannot be read names no mirror; building then asks for one.
     return "";
   }
 }

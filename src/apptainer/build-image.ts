@@ -8,7 +8,7 @@ import { runApptainer, type ApptainerOptions } from "./apptainer.js";
 import { apptainerEnvironment } from "./apptainer-environment.js";
 import { aptMirror } from "./apt-mirror.js";
 import { checkedPath } from "./checked-path.js";
-import { digestInputs, readDefinition } from "./definition-file.js";
+import { digestInputs, readDefinition, type DefinitionFile } from "./definition-file.js";
 import { imageIdentity, type ImageIdentity } from "./image-identity.js";
 import { writeAtomically } from "./write-atomically.js";
 
@@ -36,7 +36,7 @@ export interface BuiltImage extends ImageIdentity {
 /**
  * Builds an image, unless the one there was made from the same definition, inputs and arguments.
  * The old image stays until the new one has passed its %test and takes its place in one step.
- * @throws ConfigError `unknown_build_argument`; NotFoundError; KittyError `image_build_failed`; CancelledError
+ * @throws ConfigError `unknown_build_argument`, `missing_build_argument`; NotFoundError; KittyError `image_build_failed`; CancelledError
  */
 export async function buildImage(out: string, options: BuildImageOptions): Promise<BuiltImage> {
   const image = checkedPath(out, "an image");
@@ -46,6 +46,7 @@ export async function buildImage(out: string, options: BuildImageOptions): Promi
   const file = await readDefinition(definition, folder);
   const given = checkArguments(options.buildArguments ?? {}, file.argumentNames, definition);
   const found = { ...findMirror(file.argumentNames), ...given };
+  checkAllGiven(file, found, definition);
   const inputsSha256 = await digestInputs(file, found);
   const old = await readOld(image, inputsSha256, signal);
   if (old !== undefined) return { path: image, ...old, isCached: true };
@@ -97,6 +98,20 @@ function checkArguments(
   throw new ConfigError(
     `Cannot build from ${JSON.stringify(definition)}: it has no argument ${JSON.stringify(unknown)}, its arguments are ${names.join(", ") || "none"}`,
     { code: "unknown_build_argument", details: { argument: unknown, known: names } },
+  );
+}
+
+function checkAllGiven(
+  { argumentNames, defaultedNames }: DefinitionFile,
+  found: Readonly<Record<string, string>>,
+  definition: string,
+): void {
+  const missing = argumentNames.find((name) => !defaultedNames.includes(name) && !(name in found));
+  if (missing === undefined) return;
+  const why = missing === "mirror" ? "apt on this machine names no mirror of Debian" : "it has no default";
+  throw new ConfigError(
+    `Cannot build from ${JSON.stringify(definition)}: its argument ${JSON.stringify(missing)} has no value (${why}), give one with --build-arg ${missing}=VALUE`,
+    { code: "missing_build_argument", details: { argument: missing } },
   );
 }
 

@@ -8,6 +8,8 @@ export interface DefinitionFile {
   text: string;
   /** Build arguments that it mentions as `{{ name }}`. */
   argumentNames: readonly string[];
+  /** Those of them that its %arguments section gives a value. */
+  defaultedNames: readonly string[];
   /** Absolute paths of the sources in its %files sections. */
   inputs: readonly string[];
 }
@@ -24,19 +26,25 @@ export async function readDefinition(path: string, folder: string): Promise<Defi
   return {
     text,
     argumentNames: [...new Set(argumentNames)],
+    defaultedNames: linesOf(text, "%arguments").map((line) => line.split("=")[0] ?? ""),
     inputs: listInputs(text).map((input) => resolve(folder, input)),
   };
 }
 
 /** The first word of each line below a plain `%files`; what comes `from` an earlier stage is not on this machine. */
 function listInputs(text: string): string[] {
-  let isInFiles = false;
-  const inputs: string[] = [];
+  return linesOf(text, "%files").map((line) => line.split(/\s+/)[0] ?? "");
+}
+
+/** Lines of all sections that are headed by `header` alone, without empty ones and comments. */
+function linesOf(text: string, header: string): string[] {
+  let isInside = false;
+  const lines: string[] = [];
   for (const line of text.split("\n").map((raw) => raw.trim())) {
-    if (line.startsWith("%")) isInFiles = /^%files\s*$/.test(line);
-    else if (isInFiles && line !== "" && !line.startsWith("#")) inputs.push(line.split(/\s+/)[0] ?? "");
+    if (line.startsWith("%")) isInside = line === header;
+    else if (isInside && line !== "" && !line.startsWith("#")) lines.push(line);
   }
-  return inputs;
+  return lines;
 }
 
 /** A digest of all that decides what an image holds, apart from what package mirrors answer that day. */

@@ -75,12 +75,15 @@ test("what cannot be built is refused before Apptainer is asked", async () => {
     details: { known: ["mirror"] },
   });
   await expect(build({ definition: join(folder, "b.def") })).rejects.toMatchObject({ code: "definition_not_found" });
-  await expect(build({})).rejects.toMatchObject({ code: "apptainer_not_found" });
+  const buildArguments = { mirror: "http://mirror.example/debian" };
+  await expect(build({ buildArguments })).rejects.toMatchObject({ code: "apptainer_not_found" });
+  writeFileSync(definition, "Bootstrap: scratch\n%arguments\n    b=1\n%labels\n    x {{ a }} {{ b }}\n");
+  await expect(build({})).rejects.toMatchObject({ code: "missing_build_argument", details: { argument: "a" } });
   await expect(inspectImage(join(folder, "a.sif"))).rejects.toMatchObject({ code: "image_not_found" });
 });
 
 test.each(readdirSync(DEFINITIONS).filter((name) => name.endsWith(".def")))(
-  "%s says how it is built and run, names no machine, tests itself, and has a default for every argument",
+  "%s says how it is built and run, names no machine, tests itself, and has a default for all but the mirror",
   (name) => {
     const text = readFileSync(join(DEFINITIONS, name), "utf8");
     expect(text).toMatch(/^# Build: {2}.*\n(#.*\n)*# Run: /);
@@ -90,6 +93,7 @@ test.each(readdirSync(DEFINITIONS).filter((name) => name.endsWith(".def")))(
     if (text.includes("Bootstrap: docker")) expect(text).toMatch(/^From: \S+@sha256:[0-9a-f]{64}$/m);
     const defaults = [...(/%arguments\n((?: {4}.*\n)+)/.exec(text)?.[1] ?? "").matchAll(/^ +(\w+)=/gm)];
     const used = [...text.matchAll(/\{\{ (\w+) \}\}/g)].map(([, argument]) => argument);
-    expect(new Set(used)).toEqual(new Set(defaults.map(([, argument]) => argument)));
+    const wanted = new Set(used.filter((argument) => argument !== "mirror"));
+    expect(new Set(defaults.map(([, argument]) => argument))).toEqual(wanted);
   },
 );
