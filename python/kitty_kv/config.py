@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import ConfigError
 
-SELECTIONS = ("magnitude", "range", "variance", "random")
+SELECTIONS = ("magnitude", "range", "query", "variance", "random")
 FULL_PRECISION_BITS = 16
 
 _PRESET_FIELDS: dict[str, dict[str, Any]] = {
@@ -32,7 +32,8 @@ class KittyConfig:
         v_bits: bits of a value code, 1 to 8, or 16 for none.
         boost_bits: bits of a boosted key channel's code.
         boost_ratio: share of a page's key channels that is boosted, 0 to 1; ``floor(boost_ratio * D)`` channels.
-        selection: how boosted channels are chosen: ``magnitude``, ``range``, ``variance`` or ``random``.
+        selection: how boosted channels are chosen: ``magnitude``, ``range``, ``query`` (range times how much the model's
+            queries read the channel, measured once a model), ``variance`` or ``random``.
         sink_tokens: a row's first real tokens that stay in 16 bits.
         recent_tokens: a row's latest tokens whose values stay in 16 bits.
         page_size: tokens that are quantized together, a multiple of 8.
@@ -108,6 +109,10 @@ class KittyConfig:
     def boosted_channels(self, head_dim: int) -> int:
         """How many of ``head_dim`` key channels a page boosts."""
         return int(self.boost_ratio * head_dim) if self.quantizes_keys else 0
+
+    def weighs_channels(self, head_dim: int) -> bool:
+        """Whether boosted channels are chosen with weights of the model: where ``query`` has a choice."""
+        return self.selection == "query" and 0 < self.boosted_channels(head_dim) < head_dim
 
 
 def _suggest(name: object, known: Any) -> str:

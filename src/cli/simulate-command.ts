@@ -48,7 +48,7 @@ function addFlags(command: Command): Command {
     .option("--v-bits <n>", "bits of a value code, 16 for none", parseBits("--v-bits", { isOptional: true }))
     .option("--boost-bits <n>", "bits of a boosted key channel", parseBits("--boost-bits", { isOptional: false }))
     .option("--boost-ratio <x>", "share of key channels that is boosted", parseShare("--boost-ratio"))
-    .option("--selection <name>", "how they are chosen: magnitude, range, variance, random")
+    .option("--selection <name>", "how they are chosen: magnitude, range, query, variance, random")
     .option("--sink-tokens <n>", "first tokens that stay in 16 bits", parseNatural("--sink-tokens"))
     .option("--recent-tokens <n>", "latest tokens whose values do", parseNatural("--recent-tokens"))
     .option("--page-size <n>", "tokens quantized together", parseCount("--page-size"))

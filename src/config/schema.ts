@@ -18,7 +18,7 @@ export const cacheSchema = z.strictObject({
   vBits: bits.optional(),
   boostBits: bits.optional(),
   boostRatio: z.number().min(0).max(1).optional(),
-  selection: z.enum(["magnitude", "range", "variance", "random"]).optional(),
+  selection: z.enum(["magnitude", "range", "query", "variance", "random"]).optional(),
   sinkTokens: tokenCount.optional(),
   recentTokens: tokenCount.optional(),
   pageSize: z.number().int().positive().optional(),

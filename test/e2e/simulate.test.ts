@@ -93,7 +93,7 @@ const WRONG: [args: string[], exitCode: number, message: string][] = [
   [["--boost-bits", "16"], 2, '--boost-bits must be 1 to 8 bits, got "16"'],
   [["--boost-ratio", "1.5"], 2, '--boost-ratio must be a number from 0 to 1, got "1.5"'],
   [["--preset", "kity"], 2, 'unknown preset "kity", did you mean "kitty"?'],
-  [["--selection", "rang"], 2, 'cache.selection must be one of magnitude, range, variance, random, got "rang"'],
+  [["--selection", "rang"], 2, 'cache.selection must be one of magnitude, range, query, variance, random, got "rang"'],
   [["--verifi"], 2, "unknown option '--verifi', did you mean --verify?"],
   [["--text", "/no/such/text"], 2, 'Cannot read the text "/no/such/text": No such file or directory'],
   [["--k-bits", "3", "--verify"], 1, "Cannot store a packed cache with k_bits = 3"],

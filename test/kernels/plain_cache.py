@@ -32,6 +32,7 @@ class PlainCache:
     page_size: int = PAGE
     selection: str = "magnitude"
     seed: int = 0
+    weights: torch.Tensor | None = None  # of selection query, [HKV, D]
 
     @property
     def layout(self) -> PageLayout:
@@ -58,7 +59,9 @@ class PlainCache:
             for row in range(rows):
                 for page in range(counts[row]):
                     for head in range(heads):
-                        pool[ids[row, page], head] = torch.from_numpy(pack(self.page(tokens[row][head], page), self))
+                        pool[ids[row, page], head] = torch.from_numpy(
+                            pack(self.page(tokens[row][head], page), self, head)
+                        )
                 for t in range(tokens[row].shape[1]):
                     slot, offset = self.place(t, counts[row])
                     if slot is not None:
@@ -108,7 +111,7 @@ class PlainCache:
             for row, head in np.ndindex(len(rows), heads):
                 seen = rows[row][head].float().numpy().copy()
                 for page in range(counts[row]):
-                    codes, scale, minimum, _ = codec(self.page(rows[row][head], page), self)
+                    codes, scale, minimum, _ = codec(self.page(rows[row][head], page), self, head)
                     start = self.sink_tokens + page * self.page_size
                     restored = codes.astype(np.float32) * scale.astype(np.float32) + minimum.astype(np.float32)
                     seen[start : start + self.page_size] = restored
@@ -128,14 +131,25 @@ def random_rows(lengths: list[int], heads: int, head_dim: int, dtype: torch.dtyp
     return [row.to(dtype) for row in rows]
 
 
-def key_codes(page: np.ndarray, cache: PlainCache) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[int]]:
+def random_weights(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Weights float32 ``[..., D]`` over many powers of two, one of which is zero and one negative."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.exp2(3 * torch.randn(*shape, generator=generator))
+    weights[..., 3] = 0
+    weights[..., 5] *= -1
+    return weights
+
+
+def key_codes(
+    page: np.ndarray, cache: PlainCache, head: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[int]]:
     """The contract for one page [PAGE, D]: codes, scale and minimum a channel, boosted channels."""
-    chosen = boosted_channels(page, cache)
+    chosen = boosted_channels(page, cache, head)
     levels = np.array([15 if channel in set(chosen) else 3 for channel in range(page.shape[1])])
     return *affine_codes(page, levels, axis=0), chosen
 
 
-def value_codes(page: np.ndarray, _: PlainCache) -> tuple[np.ndarray, np.ndarray, np.ndarray, None]:
+def value_codes(page: np.ndarray, _: PlainCache, head: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, None]:
     codes, scale, minimum = affine_codes(page, np.array(3), axis=1)
     return codes, scale[:, None], minimum[:, None], None
 
@@ -149,13 +163,16 @@ def affine_codes(page: np.ndarray, levels: np.ndarray, axis: int) -> tuple[np.nd
     return codes.astype(np.int64), scale, minimum
 
 
-def boosted_channels(page: np.ndarray, cache: PlainCache) -> list[int]:
+def boosted_channels(page: np.ndarray, cache: PlainCache, head: int = 0) -> list[int]:
     """Channels of the highest score, ascending; ties go to the lower channel."""
     columns = [[float(x) for x in column] for column in page.T]
     if cache.selection == "magnitude":
         scores = [math.fsum(abs(x) for x in column) for column in columns]  # correctly rounded
     elif cache.selection == "range":
         scores = [Fraction(max(column)) - Fraction(min(column)) for column in columns]
+    elif cache.selection == "query":
+        # Each step as IEEE 754 rounds it in float64.
+        scores = [(max(c) - min(c)) * abs(w) for c, w in zip(columns, cache.weights[head].tolist(), strict=True)]
     elif cache.selection == "variance":
         exact = [[Fraction(x) for x in column] for column in columns]
         scores = [len(c) * sum(x * x for x in c) - sum(c) ** 2 for c in exact]
@@ -166,15 +183,15 @@ def boosted_channels(page: np.ndarray, cache: PlainCache) -> list[int]:
     return sorted(order[: cache.boosted])
 
 
-def key_record(page: np.ndarray, cache: PlainCache) -> np.ndarray:
+def key_record(page: np.ndarray, cache: PlainCache, head: int = 0) -> np.ndarray:
     """The bytes of one head's key page."""
-    codes, scale, minimum, chosen = key_codes(page, cache)
+    codes, scale, minimum, chosen = key_codes(page, cache, head)
     low, high = packed(codes & 3), packed(codes[:, chosen] >> 2)
     planes = padded(low.tobytes() + high.tobytes())
     return np.frombuffer(padded(planes + scale.tobytes() + minimum.tobytes() + bytes(chosen)), dtype=np.uint8).copy()
 
 
-def value_record(page: np.ndarray, cache: PlainCache) -> np.ndarray:
+def value_record(page: np.ndarray, cache: PlainCache, head: int = 0) -> np.ndarray:
     """The bytes of one head's value page."""
     codes, scale, minimum, _ = value_codes(page, cache)
     return np.frombuffer(packed(codes.T).tobytes() + scale.tobytes() + minimum.tobytes(), dtype=np.uint8).copy()

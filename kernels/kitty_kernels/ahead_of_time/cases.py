@@ -16,7 +16,7 @@ HEAD_DIMS = (64, 80, 96, 128, 256)
 GROUPS = (1, 4, 8, 32)
 BOOSTS = (0.0, 0.125, 0.25, 0.13)
 DTYPES = ("float16", "bfloat16")
-SELECTIONS = ("magnitude", "range", "variance", "random")
+SELECTIONS = ("magnitude", "range", "query", "variance", "random")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,6 +92,7 @@ def some_cases() -> list[Case]:
         Case("pack_keys", "float16", 128),
         Case("pack_cached_keys", "bfloat16", 80, 0.125, selection="variance"),
         Case("flush_keys", "float16", 256, 0.25),
+        Case("flush_keys", "bfloat16", 128, 0.125, selection="query"),
         Case("pack_values", "bfloat16", 96),
         Case("pack_cached_values", "float16", 256),
         Case("flush_values", "float16", 128),
@@ -129,6 +130,10 @@ def _counters(values: tuple[int, ...], device: torch.device) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.int32, device=device)
 
 
+def _weights(case: Case, device: torch.device, *heads: int) -> torch.Tensor | None:
+    return torch.rand(*heads, case.head_dim, device=device) if case.selection == "query" else None
+
+
 def _decode_attention(case: Case, device: torch.device) -> None:
     from ..decode_attention import triton
 
@@ -147,7 +152,8 @@ def _pack_keys(case: Case, device: torch.device) -> None:
     from ..pack import triton
 
     pages, boosted = _tokens(case, device, 2, 128).contiguous(), math.floor(case.boost * case.head_dim)
-    triton.pack_keys(pages, boosted=boosted, selection=case.selection, seed=0)
+    weights = _weights(case, device, 3, 2)
+    triton.pack_keys(pages, boosted=boosted, selection=case.selection, seed=0, weights=weights)
 
 
 def _pack_values(case: Case, device: torch.device) -> None:
@@ -164,7 +170,13 @@ def _pack_cached(kind: str) -> Launch:
         new = _tokens(case, device, 2, 256)
         jobs = _counters((0, 0, 0, 1, 0, 1, 2, 0, -1), device).view(3, 3)
         first, starts = _counters((32, 100, 0), device), _counters((0, 3, 0), device)
-        options = {"first_new": first, "starts": starts, "selection": case.selection, "seed": 0}
+        options = {
+            "first_new": first,
+            "starts": starts,
+            "selection": case.selection,
+            "seed": 0,
+            "weights": _weights(case, device, 2),
+        }
         triton.pack_cached(_view(case, device), jobs, kind=kind, new=new, **options)
 
     return run
@@ -180,7 +192,8 @@ def _flush(kind: str) -> Launch:
             for name in ("blocks", "key_pages", "value_pages")
         }
         jobs = _counters((0, 0, 0, 1, 0, 0, 2, 0, -1), device).view(3, 3)
-        triton.flush_layers(view._replace(**pools), jobs, kind=kind, selection=case.selection, seed=0)
+        options = {"selection": case.selection, "seed": 0, "weights": _weights(case, device, 3, 2)}
+        triton.flush_layers(view._replace(**pools), jobs, kind=kind, **options)
 
     return run
 

@@ -20,22 +20,30 @@ __all__ = [
     "pack_values",
 ]
 
-SELECTIONS = ("magnitude", "range", "variance", "random")
+SELECTIONS = ("magnitude", "range", "query", "variance", "random")
 KINDS = ("keys", "values")
 PAGE_MULTIPLE = 8
 
 
 def pack_keys(
-    keys: torch.Tensor, *, boosted: int, selection: str = "magnitude", seed: int = 0, impl: str = "auto"
+    keys: torch.Tensor,
+    *,
+    boosted: int,
+    selection: str = "magnitude",
+    seed: int = 0,
+    weights: torch.Tensor | None = None,
+    impl: str = "auto",
 ) -> PackedKeys:
     """Quantizes key pages per channel: 2 bits, and 4 for the ``boosted`` channels of the highest score.
 
     Args:
         keys: floating point ``[..., PAGE, D]``, after RoPE; PAGE a multiple of 8. Triton: 16 bits, PAGE 128.
         boosted: number of 4-bit channels of every page, 0 to D.
-        selection: score of a channel over the page: ``magnitude`` (mean of absolute values), ``range``,
-            ``variance``, or ``random`` (the same channels in every page, from ``seed``). Ties go to the lower channel.
+        selection: score of a channel over the page: ``magnitude`` (mean of absolute values), ``range``, ``query`` (range
+            times ``weights``), ``variance``, or ``random`` (the same channels in every page, from ``seed``). Ties go to
+            the lower channel.
         seed: of ``random``.
+        weights: of ``query``: float32, finite, broadcast to ``[..., D]``; taken without their sign. None for the others.
         impl: ``auto`` (triton on CUDA, reference on the CPU), ``triton`` or ``reference``.
 
     Returns:
@@ -54,8 +62,11 @@ def pack_keys(
     if head_dim > 256 and boosted:
         raise ValueError(f"Cannot pack keys: boosted channels need head_dim <= 256, got {head_dim}.")
     _check_selection(selection)
+    _check_weights(selection, weights, has_choice=0 < boosted < head_dim)
+    if weights is not None:
+        weights = _broadcast(weights, keys)
     run = choose("pack_keys", {"reference": reference.pack_keys, "triton": _triton_keys}, impl, keys.device)
-    return run(keys, boosted=boosted, selection=selection, seed=seed)
+    return run(keys, boosted=boosted, selection=selection, seed=seed, weights=weights)
 
 
 def pack_values(values: torch.Tensor, *, impl: str = "auto") -> PackedValues:
@@ -91,6 +102,7 @@ def pack_cached(
     starts: torch.Tensor | None = None,
     selection: str = "magnitude",
     seed: int = 0,
+    weights: torch.Tensor | None = None,
     impl: str = "auto",
 ) -> None:
     """Packs pages of cached tokens in place, all jobs and heads in one launch, without waiting for the device.
@@ -109,13 +121,14 @@ def pack_cached(
         starts: int32 ``[B]``, where in S that token lies; with ``new``.
         selection: as in ``pack_keys``; ``layout.boosted`` channels are chosen.
         seed: of ``random``.
+        weights: of ``query``: float32 ``[HKV, D]`` on the device, contiguous; of no use for values.
         impl: ``auto`` (triton on CUDA, reference on the CPU), ``triton`` or ``reference``.
 
     Raises:
         TypeError, ValueError: an argument is not as described.
         NotImplementedError: ``impl`` does not exist or cannot run here.
     """
-    _check_job_arguments(view, jobs, kind, selection, None)
+    _check_job_arguments(view, jobs, kind, selection, weights, None)
     if (first_new is None) != (new is None) or (starts is None) != (new is None):
         raise ValueError("Cannot pack pages: new, first_new and starts must be given together.")
     if new is not None:
@@ -126,7 +139,8 @@ def pack_cached(
         check_counter("pack pages", "starts", starts, rows, device)
     implementations = {"reference": reference.pack_cached, "triton": _triton_cached}
     run = choose("pack_cached", implementations, impl, view.blocks.device)
-    run(view, jobs, kind=kind, new=new, first_new=first_new, starts=starts, selection=selection, seed=seed)
+    options = {"selection": selection, "seed": seed, "weights": weights}
+    run(view, jobs, kind=kind, new=new, first_new=first_new, starts=starts, **options)
 
 
 def flush_layers(
@@ -136,6 +150,7 @@ def flush_layers(
     kind: str,
     selection: str = "magnitude",
     seed: int = 0,
+    weights: torch.Tensor | None = None,
     impl: str = "auto",
 ) -> None:
     """Packs the same pages of every layer from the rings in one launch; what ``pack_cached`` does, LAYERS times.
@@ -146,15 +161,16 @@ def flush_layers(
         jobs: int32 ``[J, 3]`` as in ``pack_cached``.
         kind: ``keys`` or ``values``.
         selection, seed, impl: as in ``pack_cached``.
+        weights: of ``query``: float32 ``[LAYERS, HKV, D]`` on the device, contiguous.
 
     Raises:
         TypeError, ValueError: an argument is not as described.
         NotImplementedError: ``impl`` does not exist or cannot run here.
     """
-    _check_job_arguments(view, jobs, kind, selection, view.blocks.shape[0] if view.blocks.ndim else 0)
+    _check_job_arguments(view, jobs, kind, selection, weights, view.blocks.shape[0] if view.blocks.ndim else 0)
     implementations = {"reference": reference.flush_layers, "triton": _triton_flush}
     run = choose("flush_layers", implementations, impl, view.blocks.device)
-    run(view, jobs, kind=kind, selection=selection, seed=seed)
+    run(view, jobs, kind=kind, selection=selection, seed=seed, weights=weights)
 
 
 def _check_pages(name: str, pages: torch.Tensor) -> None:
@@ -173,11 +189,46 @@ def _check_selection(selection: str) -> None:
         raise ValueError(f"Cannot pack keys: selection must be one of {SELECTIONS}, got {selection!r}.")
 
 
-def _check_job_arguments(view: CacheView, jobs: torch.Tensor, kind: str, selection: str, layers: int | None) -> None:
+def _check_weights(selection: str, weights: torch.Tensor | None, *, has_choice: bool) -> None:
+    if selection != "query" and weights is not None:
+        raise ValueError(f"Cannot pack keys: weights belong to selection 'query', got {selection!r}; leave them out.")
+    if selection == "query" and weights is None and has_choice:
+        raise ValueError("Cannot pack keys: selection 'query' needs weights, how large queries are on each channel.")
+    if weights is not None and (not isinstance(weights, torch.Tensor) or weights.dtype != torch.float32):
+        got = getattr(weights, "dtype", type(weights).__name__)
+        raise TypeError(f"Cannot pack keys: weights must be float32, got {got}.")
+
+
+def _broadcast(weights: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    shape = (*keys.shape[:-2], keys.shape[-1])
+    if weights.device != keys.device:
+        raise ValueError(f"Cannot pack keys: weights must be on {keys.device}, got {weights.device}.")
+    try:
+        return weights.expand(shape)
+    except RuntimeError as error:
+        raise ValueError(
+            f"Cannot pack keys: weights must broadcast to {shape}, got shape {tuple(weights.shape)}."
+        ) from error
+
+
+def _check_job_arguments(
+    view: CacheView,
+    jobs: torch.Tensor,
+    kind: str,
+    selection: str,
+    weights: torch.Tensor | None,
+    layers: int | None,
+) -> None:
     if kind not in KINDS:
         raise ValueError(f"Cannot pack pages: kind must be one of {KINDS}, got {kind!r}.")
     _check_selection(selection)
     check_view("pack pages", view, layers=layers)
+    _check_weights(selection, weights, has_choice=kind == "keys" and 0 < view.layout.boosted < view.layout.head_dim)
+    if weights is not None:
+        wanted = (*(() if layers is None else (layers,)), view.blocks.shape[-3], view.layout.head_dim)
+        check_tensor("pack pages", "weights", weights, wanted, (torch.float32,), view.blocks.device)
+        if not weights.is_contiguous():
+            raise ValueError("Cannot pack pages: weights must be contiguous; pass weights.contiguous().")
     check_tensor("pack pages", "jobs", jobs, (None, 3), (torch.int32,), view.blocks.device)
     table = view.key_block_table if kind == "keys" else view.value_block_table
     ring, page_blocks = table.shape[1] - view.sink_blocks, -(-view.layout.page_size // BLOCK)

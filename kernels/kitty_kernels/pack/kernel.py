@@ -137,6 +137,12 @@ def pack_keys_kernel(
         selected = channel < BOOSTED
     elif SELECTION == "range":
         selected = highest(high.to(tl.float64) - low.to(tl.float64), record_ptr, head_dim, BOOSTED, COLUMNS)
+    elif SELECTION == "query":
+        # scores_ptr: float32 weights [LAYERS, kv_heads, D], or without jobs [rows, D].
+        which = layer * kv_heads + head if HAS_JOBS else row
+        weight = tl.abs(tl.load(scores_ptr + which * HEAD_DIM + channel, mask=in_head, other=0.0))
+        score = (high.to(tl.float64) - low.to(tl.float64)) * weight.to(tl.float64)
+        selected = highest(score, record_ptr, head_dim, BOOSTED, COLUMNS)
     elif SELECTION == "random":
         score = tl.load(scores_ptr + channel, mask=in_head, other=0.0)
         selected = highest(score, record_ptr, head_dim, BOOSTED, COLUMNS)

@@ -20,10 +20,12 @@ SCALE_FLOOR = 1e-4
 JOBS_AT_ONCE = 32
 
 
-def pack_keys(keys: torch.Tensor, *, boosted: int, selection: str, seed: int) -> PackedKeys:
+def pack_keys(
+    keys: torch.Tensor, *, boosted: int, selection: str, seed: int, weights: torch.Tensor | None
+) -> PackedKeys:
     """See ``api.pack_keys``."""
     layout = PageLayout(keys.shape[-1], boosted, keys.shape[-2])
-    return layout.keys(key_records(keys, layout, selection, seed))
+    return layout.keys(key_records(keys, layout, selection, seed, weights))
 
 
 def pack_values(values: torch.Tensor) -> PackedValues:
@@ -42,6 +44,7 @@ def pack_cached(
     starts: torch.Tensor | None,
     selection: str,
     seed: int,
+    weights: torch.Tensor | None,
 ) -> None:
     """See ``api.pack_cached``."""
     pages = view.key_pages if kind == "keys" else view.value_pages
@@ -52,23 +55,28 @@ def pack_cached(
         row, page, destination = chunk.unbind(1)
         tokens = _page_tokens(view, row, page, kind, new, first_new, starts)
         if kind == "keys":
-            pages[destination] = key_records(tokens, view.layout, selection, seed)
+            pages[destination] = key_records(tokens, view.layout, selection, seed, weights)
         else:
             pages[destination] = value_records(tokens, view.layout)
 
 
-def flush_layers(view: CacheView, jobs: torch.Tensor, *, kind: str, selection: str, seed: int) -> None:
+def flush_layers(
+    view: CacheView, jobs: torch.Tensor, *, kind: str, selection: str, seed: int, weights: torch.Tensor | None
+) -> None:
     """See ``api.flush_layers``."""
     nothing_new = {"new": None, "first_new": None, "starts": None}
     for layer in range(view.blocks.shape[0]):
         of_layer = {name: getattr(view, name)[layer] for name in ("blocks", "key_pages", "value_pages")}
-        pack_cached(view._replace(**of_layer), jobs, kind=kind, selection=selection, seed=seed, **nothing_new)
+        options = {"selection": selection, "seed": seed, "weights": None if weights is None else weights[layer]}
+        pack_cached(view._replace(**of_layer), jobs, kind=kind, **options, **nothing_new)
 
 
-def key_records(keys: torch.Tensor, layout: PageLayout, selection: str, seed: int) -> torch.Tensor:
-    """Packs keys ``[..., PAGE, D]`` to records uint8 ``[..., key_bytes]``."""
+def key_records(
+    keys: torch.Tensor, layout: PageLayout, selection: str, seed: int, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Packs keys ``[..., PAGE, D]`` to records uint8 ``[..., key_bytes]``; ``weights`` as in ``select_channels``."""
     keys = keys.float()
-    channels = select_channels(keys, layout.boosted, selection, seed)  # [..., DB]
+    channels = select_channels(keys, layout.boosted, selection, seed, weights)  # [..., DB]
     bits = torch.full_like(keys[..., 0, :], LOW_BITS).scatter_(-1, channels, BOOSTED_BITS)  # [..., D]
     scale, minimum = affine_range(keys, bits, dim=-2)  # [..., D]
     codes = quantize(keys, scale.unsqueeze(-2), minimum.unsqueeze(-2), bits.unsqueeze(-2))  # [..., PAGE, D]
@@ -94,16 +102,24 @@ def value_records(values: torch.Tensor, layout: PageLayout) -> torch.Tensor:
     return records
 
 
-def select_channels(keys: torch.Tensor, boosted: int, selection: str, seed: int) -> torch.Tensor:
+def select_channels(
+    keys: torch.Tensor, boosted: int, selection: str, seed: int, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """The ``boosted`` channels of the highest score, ascending: ``[..., PAGE, D]`` float32 to ``[..., DB]`` int64.
 
-    Sums are in float64 and in the order of ``halving_sum``, so that every implementation can repeat them to the bit.
+    Sums are in float64 and in the order of ``ordered_sum``, so that every implementation can repeat them to the bit; the
+    range and its product with a weight are one rounding to float64 each.
+
+    Args:
+        weights: of ``query``, broadcast to ``[..., D]``; None where ``boosted`` leaves no choice.
     """
     wide = keys.double()
     if selection == "magnitude":
         score = ordered_sum(wide.abs())  # [..., D]
-    elif selection == "range":
+    elif selection in ("range", "query"):
         score = wide.amax(-2) - wide.amin(-2)
+        if selection == "query" and weights is not None:
+            score = score * weights.double().abs()
     elif selection == "variance":
         mean = ordered_sum(wide) * (1.0 / wide.shape[-2])
         score = ordered_sum((wide - mean.unsqueeze(-2)).square())

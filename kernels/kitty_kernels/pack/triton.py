@@ -18,6 +18,17 @@ MAX_HEAD_DIM = 256
 CHANNELS_PER_WARP = 32  # 128 elements a thread
 
 
+class _Choice(NamedTuple):
+    """How boosted channels are chosen."""
+
+    selection: str = "magnitude"
+    seed: int = 0
+    weights: torch.Tensor | None = None  # float32 [LAYERS, HKV, D], or of each row [rows, D], contiguous
+
+
+_NONE = _Choice()
+
+
 class _Source(NamedTuple):
     """Where the tokens of pages lie; what is None is not there."""
 
@@ -31,10 +42,13 @@ class _Source(NamedTuple):
     sink_tokens: int = 0
 
 
-def pack_keys(keys: torch.Tensor, *, boosted: int, selection: str, seed: int) -> PackedKeys:
+def pack_keys(
+    keys: torch.Tensor, *, boosted: int, selection: str, seed: int, weights: torch.Tensor | None
+) -> PackedKeys:
     """See ``api.pack_keys``."""
     layout = PageLayout(keys.shape[-1], boosted, keys.shape[-2])
-    return layout.keys(_pack_pages(keys, "keys", layout, selection, seed))
+    weights = None if weights is None else weights.reshape(-1, layout.head_dim).contiguous()
+    return layout.keys(_pack_pages(keys, "keys", layout, _Choice(selection, seed, weights)))
 
 
 def pack_values(values: torch.Tensor) -> PackedValues:
@@ -53,21 +67,23 @@ def pack_cached(
     starts: torch.Tensor | None,
     selection: str,
     seed: int,
+    weights: torch.Tensor | None,
 ) -> None:
     """See ``api.pack_cached``. New tokens of another dtype than the blocks' are converted first, in a copy."""
     pools = {name: getattr(view, name).unsqueeze(0) for name in ("blocks", "key_pages", "value_pages")}
     new = None if new is None else new.to(view.blocks.dtype)
-    _pack_jobs(view._replace(**pools), jobs, kind, selection, seed, new, first_new, starts)
+    choice = _Choice(selection, seed, weights)
+    _pack_jobs(view._replace(**pools), jobs, kind, choice, new, first_new, starts)
 
 
-def flush_layers(view: CacheView, jobs: torch.Tensor, *, kind: str, selection: str, seed: int) -> None:
+def flush_layers(
+    view: CacheView, jobs: torch.Tensor, *, kind: str, selection: str, seed: int, weights: torch.Tensor | None
+) -> None:
     """See ``api.flush_layers``."""
-    _pack_jobs(view, jobs, kind, selection, seed)
+    _pack_jobs(view, jobs, kind, _Choice(selection, seed, weights))
 
 
-def _pack_pages(
-    x: torch.Tensor, kind: str, layout: PageLayout, selection: str = "magnitude", seed: int = 0
-) -> torch.Tensor:
+def _pack_pages(x: torch.Tensor, kind: str, layout: PageLayout, choice: _Choice = _NONE) -> torch.Tensor:
     """Packs ``[..., PAGE, D]`` to records, each page as a row of its own; copies x only if it has no such view."""
     if x.dtype not in HALF_TYPES:
         raise TypeError(
@@ -79,7 +95,7 @@ def _pack_pages(
     size = layout.key_bytes if kind == "keys" else layout.value_bytes
     records = torch.empty(*x.shape[:-2], size, dtype=torch.uint8, device=x.device)
     pages = records.view(1, rows.shape[0], 1, size)
-    _run(kind, layout, pages, _Source(new=rows, rows=rows.shape[0]), selection, seed)
+    _run(kind, layout, pages, _Source(new=rows, rows=rows.shape[0]), choice)
     return records
 
 
@@ -87,8 +103,7 @@ def _pack_jobs(
     view: CacheView,
     jobs: torch.Tensor,
     kind: str,
-    selection: str,
-    seed: int,
+    choice: _Choice,
     new: torch.Tensor | None = None,
     first_new: torch.Tensor | None = None,
     starts: torch.Tensor | None = None,
@@ -97,10 +112,10 @@ def _pack_jobs(
     is_keys, rows = kind == "keys", view.lengths.shape[0]
     table = view.key_block_table if is_keys else view.value_block_table
     source = _Source(new, first_new, starts, jobs.contiguous(), view.blocks, table, rows, view.sink_tokens)
-    _run(kind, view.layout, view.key_pages if is_keys else view.value_pages, source, selection, seed)
+    _run(kind, view.layout, view.key_pages if is_keys else view.value_pages, source, choice)
 
 
-def _run(kind: str, layout: PageLayout, pages: torch.Tensor, source: _Source, selection: str, seed: int) -> None:
+def _run(kind: str, layout: PageLayout, pages: torch.Tensor, source: _Source, choice: _Choice) -> None:
     """Launches one program for each job, head and layer; pages are ``[LAYERS, N, HKV, bytes]``."""
     if layout.page_size != PAGE or layout.head_dim > MAX_HEAD_DIM:
         raise ValueError(
@@ -139,10 +154,12 @@ def _run(kind: str, layout: PageLayout, pages: torch.Tensor, source: _Source, se
     pointers = (new, blocks, pages, jobs, table, source.first_new, source.starts)
     with torch.cuda.device_of(pages):
         if is_keys:
-            scores = _random_scores(layout.head_dim, seed, pages.device) if selection == "random" else None
+            scores = choice.weights
+            if choice.selection == "random":
+                scores = _random_scores(layout.head_dim, choice.seed, pages.device)
             pack_keys_kernel[grid](
                 *pointers, scores, layout.head_dim, *sizes.values(), *strides, **options, SCALE_OFFSET=layout.key_scale_offset,
-                BOOSTED=layout.boosted, SELECTION=selection, HIGH_OFFSET=layout.key_high_offset,
+                BOOSTED=layout.boosted, SELECTION=choice.selection, HIGH_OFFSET=layout.key_high_offset,
                 CHANNELS_OFFSET=layout.key_channels_offset, RECORD=layout.key_bytes, STRIDE_NS=new_strides[2],
                 BOOSTED_BLOCK=triton.next_power_of_2(max(layout.boosted, 1)),
                 maxnreg=96 if new is None else 128,  # five or four programs of four warps a multiprocessor

@@ -11,6 +11,7 @@ from kitty_kernels.pack.api import PageLayout
 
 from ..config import KittyConfig
 from .broken_pass import broken_pass_error
+from .channel_weights import ChannelWeights
 from .checks import check_lengths, check_max_bytes
 from .crop import crop_rows
 from .device_views import DeviceViews
@@ -38,11 +39,13 @@ class Batch:
         impl: str = "auto",
         max_bytes: int | None = None,
         store: PageStore | None = None,
+        weights: ChannelWeights | None = None,
     ) -> None:
         check_implementation(impl)
         check_max_bytes(max_bytes)
         self.config = config
         self.impl = impl
+        self.weights = weights
         self.geometry = geometries(config)
         self._layers = layers
         self._made_layers: weakref.WeakValueDictionary[int, KittyLayer] = weakref.WeakValueDictionary()

@@ -35,11 +35,11 @@ class JoinedPages(PagedCache):
 
     def __init__(self, caches: Sequence[PagedCache], padding: int = 0) -> None:
         first = caches[0]
-        if any(cache.store is not first.store or cache.config != first.config for cache in caches):
-            raise ConfigError("Cannot join these caches: they must share one store and one config.")
+        if any(not _is_alike(cache, first) for cache in caches):
+            raise ConfigError("Cannot join these caches: they must share one store, one config and one set of weights.")
         if not all(cache.slots for cache in caches):
             raise ConfigError("Cannot join an empty cache: its first tokens must be added to it alone.")
-        super().__init__(first.config, len(first.layers), first.impl)
+        super().__init__(first.config, len(first.layers), first.impl, weights=first.weights)
         self._caches = list(caches)
         rows = [row for cache in caches for row in cache.rows]
         self._begin(first.store, [*rows, *(Row() for _ in range(padding))])
@@ -88,3 +88,9 @@ class JoinedPages(PagedCache):
         self.forget_tables()
         for cache in self._caches:
             cache.forget_tables()
+
+
+def _is_alike(cache: PagedCache, other: PagedCache) -> bool:
+    # In every step, so it must not compare what is the same object.
+    has_same_weights = cache.weights is other.weights or cache.weights == other.weights
+    return cache.store is other.store and cache.config == other.config and has_same_weights

@@ -195,6 +195,7 @@ class KittyLayer:
                         starts=views.starts,
                         selection=self.config.selection,
                         seed=self.config.seed,
+                        weights=cache.weights_of_layer(self.index) if kind == "keys" else None,
                         impl=cache.route.impl,
                     )
             cache.route.write(place, step, keys, values)

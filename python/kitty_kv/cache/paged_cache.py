@@ -10,7 +10,7 @@ import torch
 from kitty_kernels.decode_attention.api import CacheView
 from kitty_kernels.pack.api import PageLayout, flush_layers
 
-from ..errors import CacheBusyError, CacheError, CacheOutOfMemoryError
+from ..errors import CacheBusyError, CacheError, CacheOutOfMemoryError, ConfigError
 from ..quant import check_packable
 from .batch import Batch
 from .broken_pass import broken_pass_error
@@ -19,7 +19,7 @@ from .implementation import resolve
 from .row import Row
 from .spans import Spans
 from .step import Step, close_step, open_step, plan_later, plan_step
-from .storage import to_device
+from .storage import Storage, to_device
 
 
 class PagedCache(Batch):
@@ -34,6 +34,7 @@ class PagedCache(Batch):
         impl: ``auto``, ``reference`` or ``triton``; see ``implementation.py``.
         max_bytes: most bytes that this cache and its forks may allocate together; None for no limit.
         store: pages and blocks that this cache shares with others, whose limit then counts; None for its own.
+        weights: of the channels, where ``config.weighs_channels``.
 
     Raises:
         ConfigError: ``impl`` or ``max_bytes`` is wrong.
@@ -49,7 +50,7 @@ class PagedCache(Batch):
             CacheError: a forward pass failed half-way.
         """
         self._check_idle("fork")
-        fork = PagedCache(self.config, self._layers, self.impl)
+        fork = PagedCache(self.config, self._layers, self.impl, weights=self.weights)
         fork._is_pooled = self._is_pooled
         fork._begin(self.store, [row.copy() for row in self.rows])
         self.store.hold(fork.rows)
@@ -151,15 +152,41 @@ class PagedCache(Batch):
         """Takes the shape ``[B, HKV, S, D]``, dtype and device of the keys to come; the cache must be empty.
 
         Raises:
+            ConfigError: selection ``query`` without weights, or with those of another model.
             UnsupportedError: this cache cannot hold such keys.
         """
         check_packable(self.config, head_dim)
+        self._check_weights(kv_heads, head_dim)
         quantizes = self.config.quantizes_keys or self.config.quantizes_values
         layout = PageLayout(head_dim, self.config.boosted_channels(head_dim), self.config.page_size)
         self.route = resolve(self, dtype, layout, device)
         if self.store.layout is None:
             self.store.learn(layout, kv_heads, torch.float16 if quantizes and dtype.itemsize > 2 else dtype)
         self.rows = [Row() for _ in range(batch)]
+
+    def weights_of_layer(self, layer: int) -> torch.Tensor | None:
+        """Weights ``[HKV, D]`` of a layer's key channels, where it lies; None where none are used."""
+        if not self._uses_weights:
+            return None
+        return self.weights.on(self.place(layer).storage.device, (layer,))[0]
+
+    def _weights_on(self, storage: Storage) -> torch.Tensor | None:
+        """Weights ``[LAYERS, HKV, D]`` of the layers that lie there."""
+        return self.weights.on(storage.device, self.store.layers_on(storage)) if self._uses_weights else None
+
+    @property
+    def _uses_weights(self) -> bool:
+        return self.weights is not None and self.config.weighs_channels(self.layout.head_dim)
+
+    def _check_weights(self, kv_heads: int, head_dim: int) -> None:
+        if not self.config.weighs_channels(head_dim):
+            return
+        if self.weights is None:
+            raise ConfigError(
+                "Cannot choose channels by selection 'query': this cache has no weights, which say how much queries read each "
+                "channel; make it with KittyCache.for_model(model, ...)."
+            )
+        self.weights.check(self._layers, kv_heads, head_dim)
 
     def _make_room(self, new_tokens: int, real: torch.Tensor | None) -> Spans:
         """Where the pass's real tokens are, once there is room for them."""
@@ -192,6 +219,7 @@ class PagedCache(Batch):
             for kind, jobs in step.due_after.items():
                 if jobs:
                     options = {"selection": self.config.selection, "seed": self.config.seed, "impl": self.route.impl}
+                    options["weights"] = self._weights_on(storage) if kind == "keys" else None
                     now = self.views(storage).now if view is None else view
                     flush_layers(now, to_device(jobs, storage.device), kind=kind, **options)
         close_step(self.rows, self.geometry, self.store.block_ids, step)

@@ -71,6 +71,11 @@ class Pools:
         """Where a layer lies; None before its first tokens."""
         return self._places.get(layer)
 
+    def layers_on(self, storage: Storage) -> tuple[int, ...]:
+        """The layers that lie there, in their order in its pools."""
+        found = [(place.index, layer) for layer, place in self._places.items() if place.storage is storage]
+        return tuple(layer for _, layer in sorted(found))
+
     def settle(self, layer: int, device: torch.device) -> None:
         """Finds a place for a layer when its first tokens arrive.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..cache.channel_weights import ChannelWeights
 from ..cache.geometry import UNDO_TOKENS, geometries
 from ..cache.storage import Counts
 from ..cache.store import PageStore
@@ -17,6 +18,7 @@ from ..config import KittyConfig
 from ..errors import CacheOutOfMemoryError
 from ..hf.cache import KittyCache
 from ..hf.model_layers import layer_windows
+from ..hf.query_weights import weights_for
 from .prefix_cache import PrefixCache
 from .sequence import CHUNK_TOKENS, Sequence
 
@@ -55,6 +57,7 @@ class KvPool:
         prefix_bytes: most bytes that remembered beginnings of prompts refer to; 0 remembers none.
         chunk_tokens: most tokens that one pass takes; None for what suits the model's device.
         impl: as in ``KittyCache``.
+        weights: of the model's key channels; None for ``query_weights``, where the config wants any.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class KvPool:
         prefix_bytes: int = DEFAULT_PREFIX_BYTES,
         chunk_tokens: int | None = None,
         impl: str = "auto",
+        weights: ChannelWeights | None = None,
     ) -> None:
         self.model = model
         self.config = config
@@ -75,6 +79,8 @@ class KvPool:
         self._geometry = geometries(config)
         self._lock = threading.Lock()
         self._sequences: weakref.WeakSet[Sequence] = weakref.WeakSet()
+        # One set for all of them: pages that sequences share are those that each would have packed.
+        self._weights = weights_for(model, config) if weights is None else weights
         windows = layer_windows(model.config.get_text_config())
         is_shared = all(window is None for window in windows)
         self.store = PageStore(len(windows), max_bytes, trims=False) if is_shared else None
@@ -87,7 +93,8 @@ class KvPool:
             KittyKvError: the model cannot use this cache.
         """
         limit = self.max_bytes if self.store is None else None
-        cache = KittyCache.for_model(self.model, config=self.config, impl=self._impl, max_bytes=limit, store=self.store)
+        options = {"impl": self._impl, "max_bytes": limit, "store": self.store, "weights": self._weights}
+        cache = KittyCache.for_model(self.model, config=self.config, **options)
         sequence = Sequence(self.model, cache, context_length, self, self._chunk_tokens)
         with self._lock:
             self._sequences.add(sequence)

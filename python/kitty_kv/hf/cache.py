@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
+from ..cache.channel_weights import ChannelWeights
 from ..cache.layer import KittyLayer
 from ..cache.paged_cache import PagedCache
 from ..cache.sliding_store import SlidingLayer, SlidingStore
@@ -24,6 +25,7 @@ from .layer_order import in_order
 from .model_identity import ModelIdentity
 from .model_layers import layer_windows
 from .padding import new_tokens
+from .query_weights import weights_for
 from .row_operations import RowOperations
 from .slot_map import SlotMap
 from .staged import Staged, stage
@@ -49,6 +51,7 @@ class KittyCache(CacheContents, RowOperations, Copies):
             A pass that needs more raises ``CacheOutOfMemoryError`` before it changes them.
         store: pages and blocks that this cache shares with others of the same model and config, whose limit
             then counts; None for its own.
+        weights: of the key channels of full-attention layers, for selection ``query``.
 
     Raises:
         UnsupportedError: the model has layers that this cache cannot hold.
@@ -61,6 +64,7 @@ class KittyCache(CacheContents, RowOperations, Copies):
         impl: str = "auto",
         max_bytes: int | None = None,
         store: PageStore | None = None,
+        weights: ChannelWeights | None = None,
     ) -> None:
         super().__init__()
         self.windows = windows = layer_windows(model_config)
@@ -72,7 +76,7 @@ class KittyCache(CacheContents, RowOperations, Copies):
                 f"Nothing is quantized: all {len(windows)} layers of this {model_config.model_type} model attend to a "
                 f"sliding window of {sliding[0]} tokens, which stays as in the stock cache."
             )
-        self.pages = PagedCache(config, full, impl, max_bytes, store)
+        self.pages = PagedCache(config, full, impl, max_bytes, store, weights)
         self.sliding = SlidingStore(sliding[0], len(sliding)) if sliding else None
         self.layers: list[KittyLayer | SlidingLayer] = in_order(windows, self.pages, self.sliding)
         self.identity = ModelIdentity(model_config)
@@ -89,6 +93,7 @@ class KittyCache(CacheContents, RowOperations, Copies):
         impl: str = "auto",
         max_bytes: int | None = None,
         store: PageStore | None = None,
+        weights: ChannelWeights | None = None,
         **fields: Any,
     ) -> KittyCache:
         """A cache for ``model``, and for no other.
@@ -98,6 +103,8 @@ class KittyCache(CacheContents, RowOperations, Copies):
             preset: name of a preset; default ``kitty-pro``.
             config: a whole config instead of ``preset`` and ``fields``.
             impl, max_bytes, store: as in the constructor.
+            weights: of the key channels; None for the model's own, which are measured now if selection ``query`` wants them and
+                nobody has measured them before (``query_weights``).
             **fields: single fields of ``KittyConfig`` over the preset's.
 
         Raises:
@@ -115,7 +122,9 @@ class KittyCache(CacheContents, RowOperations, Copies):
                 f"Cannot use the Kitty cache with {type(model).__name__} under attn_implementation='kitty': this model "
                 "does not call attention functions by name; load it with 'eager'."
             )
-        cache = cls(text_config, resolve_config(preset, config, fields), impl, max_bytes, store)
+        resolved = resolve_config(preset, config, fields)
+        weights = weights_for(model, resolved) if weights is None else weights
+        cache = cls(text_config, resolved, impl, max_bytes, store, weights)
         cache.identity.bind(model)
         return cache
 

@@ -41,7 +41,7 @@ class JoinedCache(KittyCache):
                 "Cannot join these caches: sliding-window layers, padding or a stock attention function do not allow it; "
                 "feed each of them by itself."
             )
-        super().__init__(first.model_config, first.config, first.pages.impl)
+        super().__init__(first.model_config, first.config, first.pages.impl, weights=first.pages.weights)
         self._caches = list(caches)
         padding = -len(caches) % rows
         self.pages = JoinedPages([cache.pages for cache in caches], padding)

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
+from ..cache.channel_weights import ChannelWeights
 from ..cache.sliding_store import SlidingLayer, SlidingStore
 from ..cache.snapshot import restore, take_snapshot
 from ..config import KittyConfig
 from ..errors import CacheFileError, ConfigError
 from .cache_file import read_cache_file, write_cache_file
+from .query_weights import needs_weights
 from .slot_map import SlotMap
 from .weights import fingerprint, layer_devices
 
 if TYPE_CHECKING:
     from .cache import KittyCache
 
+_WEIGHTS = "channel_weights"
 _MODEL_FIELDS = (
     *("model_type", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_size"),
     *("vocab_size", "rope_theta", "rope_scaling"),
@@ -44,6 +47,8 @@ def take_cache(cache: KittyCache) -> tuple[dict[str, Any], dict[str, torch.Tenso
         "pages": pages,
         "slots": cache.slots.count,
     }
+    if cache.pages.weights is not None:
+        tensors[_WEIGHTS] = cache.pages.weights.tensor
     if cache.slots.has_padding:
         tensors["slots.real"] = cache.slots.real(rows, torch.device("cpu"))
     if cache.sliding is not None and cache.sliding.lengths:
@@ -61,9 +66,19 @@ def load_cache(
     document, tensors = read_cache_file(path)
     with fitting(path):
         check_model(path, document, model)
-        cache = kind.for_model(model, config=KittyConfig.from_dict(document["config"]), impl=impl, max_bytes=max_bytes)
+        config, weights = saved_config(document, tensors, model)
+        cache = kind.for_model(model, config=config, impl=impl, max_bytes=max_bytes, weights=weights)
         fill_cache(cache, document, tensors, model)
     return cache
+
+
+def saved_config(
+    document: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], model: PreTrainedModel
+) -> tuple[KittyConfig, ChannelWeights | None]:
+    """What the cache was made with, so that it goes on to the bit; call it within ``fitting``."""
+    config = KittyConfig.from_dict(document["config"])
+    is_weighted = needs_weights(model.config.get_text_config(), config)
+    return config, ChannelWeights(tensors[_WEIGHTS]) if is_weighted else None
 
 
 def fill_cache(

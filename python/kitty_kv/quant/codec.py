@@ -17,22 +17,29 @@ PACKED_BITS = 2
 BOOSTED_BITS = 4
 
 
-def quantize_keys(k: torch.Tensor, config: KittyConfig) -> PackedKeys:
+def quantize_keys(k: torch.Tensor, config: KittyConfig, weights: torch.Tensor | None = None) -> PackedKeys:
     """Quantizes a sequence of keys.
 
     Args:
         k: floating point ``[B, H_KV, T, D]`` after RoPE, T a multiple of ``config.page_size``.
         config: with ``k_bits`` 2; ``boost_ratio``, ``selection`` and ``seed`` choose the 4-bit channels.
+        weights: of selection ``query``, float32 ``[H_KV, D]``; None for the others.
 
     Returns:
         Pages with leading dimensions ``[B, H_KV, T / page_size]``.
 
     Raises:
-        ConfigError: shape or config do not fit.
+        ConfigError: shape, config or weights do not fit.
         UnsupportedError: bit widths other than 2 with 4-bit boosting.
     """
     _check_sequence("keys", k, config, config.k_bits)
-    return pack_key_pages(k.unflatten(2, (-1, config.page_size)), config)
+    if weights is not None:
+        if tuple(weights.shape) != (k.shape[1], k.shape[3]):
+            raise ConfigError(
+                f"Cannot quantize keys: weights must be [H_KV, D] = {(k.shape[1], k.shape[3])}, got {tuple(weights.shape)}."
+            )
+        weights = weights.unsqueeze(-2)  # the same in every page
+    return pack_key_pages(k.unflatten(2, (-1, config.page_size)), config, weights)
 
 
 def dequantize_keys(pages: PackedKeys) -> torch.Tensor:
@@ -51,10 +58,19 @@ def dequantize_values(pages: PackedValues) -> torch.Tensor:
     return dequantize_op.dequantize_values(pages, impl=IMPL).flatten(-3, -2)
 
 
-def pack_key_pages(pages: torch.Tensor, config: KittyConfig) -> PackedKeys:
-    """Packs key pages ``[..., page_size, D]``, any leading dimensions."""
-    boosted = config.boosted_channels(pages.shape[-1])
-    return pack_op.pack_keys(pages, boosted=boosted, selection=config.selection, seed=config.seed, impl=IMPL)
+def pack_key_pages(pages: torch.Tensor, config: KittyConfig, weights: torch.Tensor | None = None) -> PackedKeys:
+    """Packs key pages ``[..., page_size, D]``, any leading dimensions, against which ``weights`` of ``query`` broadcast.
+
+    Raises:
+        ConfigError: ``query`` without weights, or weights without it.
+    """
+    if (weights is not None) != config.weighs_channels(pages.shape[-1]):
+        raise ConfigError(
+            f"Cannot quantize keys by selection {config.selection!r}: weights belong to 'query' where it has channels to choose, and "
+            f"{'were given' if weights is not None else 'none were given'}."
+        )
+    options = {"selection": config.selection, "seed": config.seed, "weights": weights, "impl": IMPL}
+    return pack_op.pack_keys(pages, boosted=config.boosted_channels(pages.shape[-1]), **options)
 
 
 def pack_value_pages(pages: torch.Tensor, config: KittyConfig) -> PackedValues:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..command_line import UsageParser, exit_code_of, tell_error
-from ..config import KittyConfig
+from ..config import SELECTIONS, KittyConfig
 from ..errors import ConfigError, KittyKvError
 from . import sensitivity
 from .report import report
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("sink-tokens", "recent-tokens", "page-size", "seed"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--preset", help="what the other fields default to; default: kitty-pro")
-    parser.add_argument("--selection", help="how boosted channels are chosen: magnitude, range, variance, random")
+    parser.add_argument("--selection", help=f"how boosted channels are chosen: {', '.join(SELECTIONS)}")
     parser.add_argument(
         "--verify", action="store_true", help="hold the packed cache to the simulated one, layer by layer"
     )

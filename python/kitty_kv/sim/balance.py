@@ -19,7 +19,7 @@ import torch
 from ..command_line import UsageParser, exit_code_of, tell_error
 from ..errors import ConfigError, KittyKvError, UnsupportedError
 from ..hf.loading import load_model
-from .query_sizes import query_sizes
+from ..hf.query_weights import measure_queries, over_heads
 from .windows import EXCERPT, cut_windows, read_text
 
 # Models whose rotation pairs channel c with c + D / 2, and whose projections hold heads one after the other.
@@ -31,7 +31,7 @@ def balance(model: torch.nn.Module, sizes: torch.Tensor, *, is_fine: bool = Fals
 
     Args:
         model: of a type in ``SUPPORTED``, all of whose channels are rotated.
-        sizes: of its queries, ``[layers, HKV, D]`` (``query_sizes``).
+        sizes: of its queries, ``[layers, HKV, D]`` (``query_weights.py``).
         is_fine: whether factors are used as they are instead of as powers of two.
 
     Returns:
@@ -104,7 +104,7 @@ def _run(options: argparse.Namespace) -> dict[str, object]:
     text = read_text(options.text or EXCERPT)
     loaded = load_model(options.model, dtype=options.dtype, device=options.device)
     windows, _ = cut_windows(loaded, text, options.sequences, options.length)
-    factors = balance(loaded.model, query_sizes(loaded.model, windows), is_fine=options.fine)
+    factors = balance(loaded.model, over_heads(measure_queries(loaded.model, windows)), is_fine=options.fine)
     try:
         loaded.model.save_pretrained(out)
         loaded.tokenizer.save_pretrained(out)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 
 from ..config import KittyConfig
-from ..errors import CacheError, UnsupportedError
+from ..errors import CacheError, ConfigError, UnsupportedError
+from ..hf.query_weights import needs_weights
 from ..hf.stock_cache import MaskedCache, PretrainedConfig
 from .codec import encode_keys, encode_values
 from .layer_kinds import has_full_attention
@@ -57,7 +58,8 @@ class SimulatedCache(MaskedCache):
             never quantized, counts as no sink and fills no page.
 
         scope: rounds a part alone, to see what it costs.
-        channel_weights: ``[layers, HKV, D]``, factors of the scores by which boosted key channels are chosen.
+        channel_weights: ``[full-attention layers, HKV, D]``, factors of the scores by which boosted key channels are chosen; selection
+            ``query`` wants them (``kitty_kv.hf.query_weights``).
 
     Raises:
         ConfigError: a field of ``config`` is unknown or out of range, or ``mask`` is not 2-D.
@@ -84,7 +86,13 @@ class SimulatedCache(MaskedCache):
         self._is_quantized = has_full_attention(model_config.get_text_config())
         self._rows = RowMap(mask)
         self._scope = scope or Scope()
-        self._channel_weights = channel_weights
+        if channel_weights is None and needs_weights(model_config.get_text_config(), config):
+            raise ConfigError(
+                "Cannot simulate selection 'query' without the model's weights; pass channel_weights=query_weights(model).tensor."
+            )
+        # By the layer's number in the model.
+        full = [layer for layer, is_quantized in enumerate(self._is_quantized) if is_quantized]
+        self._channel_weights = {} if channel_weights is None else dict(zip(full, channel_weights, strict=True))
         self._held: dict[int, Held] = {}
         self._errors: dict[int, torch.Tensor] = {}  # float64 [2, 2]: of keys and values, squared error and squared norm
 
@@ -247,7 +255,8 @@ class SimulatedCache(MaskedCache):
         """Rounds the pages of ``held`` that tokens from position ``before`` on complete, in place."""
         config, page = self.config, self.config.page_size
         batch, _, total, _ = held.keys.shape
-        weights = None if self._channel_weights is None else self._channel_weights[layer][:, None].to(held.keys.device)
+        weights = self._channel_weights.get(layer)
+        weights = None if weights is None else weights[:, None].to(held.keys.device)
         sides = (
             (held.keys, config.quantizes_keys, 0, functools.partial(encode_keys, weights=weights)),
             (held.values, config.quantizes_values, config.recent_tokens, encode_values),

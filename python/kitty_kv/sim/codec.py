@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from ..config import KittyConfig
+from ..errors import ConfigError
 
 SCALE_FLOOR = 1e-4
 
@@ -33,7 +34,7 @@ def encode_keys(pages: torch.Tensor, config: KittyConfig, weights: torch.Tensor 
     Args:
         pages: floating point ``[..., PAGE, D]``, after RoPE.
         config: ``k_bits``, and ``boost_bits`` for the channels that ``boost_ratio``, ``selection`` and ``seed`` choose.
-        weights: factors of the selection's scores, broadcast to ``[..., D]``; None for none, as the packed codec has it.
+        weights: factors of the selection's scores, broadcast to ``[..., D]``, which ``query`` is named after; None for none.
     """
     x = pages.float()
     bits = torch.full_like(x[..., :1, :], config.k_bits, dtype=torch.int32)  # [..., 1, D]
@@ -50,6 +51,8 @@ def encode_values(pages: torch.Tensor, config: KittyConfig) -> AffineCodes:
 def boosted_channels(pages: torch.Tensor, config: KittyConfig, weights: torch.Tensor | None = None) -> torch.Tensor:
     """The key channels of each page that get ``boost_bits``: float32 ``[..., PAGE, D]`` to int64 ``[..., DB]``, ascending."""
     count = config.boosted_channels(pages.shape[-1])
+    if weights is None and config.weighs_channels(pages.shape[-1]):
+        raise ConfigError("Cannot choose channels by selection 'query': no weights were given.")
     score = _score(pages.double(), config)  # [..., D]
     if weights is not None:
         score = score * weights.double()
@@ -60,7 +63,7 @@ def boosted_channels(pages: torch.Tensor, config: KittyConfig, weights: torch.Te
 def _score(pages: torch.Tensor, config: KittyConfig) -> torch.Tensor:
     if config.selection == "magnitude":
         return _sum_in_order(pages.abs())
-    if config.selection == "range":
+    if config.selection in ("range", "query"):
         return pages.amax(-2) - pages.amin(-2)
     if config.selection == "variance":
         mean = _sum_in_order(pages) * (1.0 / pages.shape[-2])

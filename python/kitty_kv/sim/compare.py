@@ -34,10 +34,12 @@ class Comparison:
     layers: list[LayerErrors]
 
 
-def compare(model: torch.nn.Module, windows: torch.Tensor, config: KittyConfig) -> Comparison:
+def compare(
+    model: torch.nn.Module, windows: torch.Tensor, config: KittyConfig, channel_weights: torch.Tensor | None = None
+) -> Comparison:
     """Feeds ``windows``, int64 ``[B, T]``, to ``model`` with both caches, call by call as ``call_spans`` cuts them."""
     baseline = SimulatedCache(model.config, PRESETS["fp16"])
-    simulated = SimulatedCache(model.config, config)
+    simulated = SimulatedCache(model.config, config, channel_weights=channel_weights)
     windows = windows.to(model.device)
     sums = torch.zeros(4, dtype=torch.float64, device=model.device)
     with torch.inference_mode():

@@ -15,16 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..config import KittyConfig
+from ..config import SELECTIONS, KittyConfig
 from ..errors import ConfigError
 from ..hf.loading import LoadedModel, load_model
 from .cache import Scope, SimulatedCache
 from .channels import channel_figures
 from .layer_kinds import has_full_attention
-from .query_sizes import query_sizes
-from .simulation import conditions, stock_attention, under_attention
+from .simulation import channel_weights, conditions, stock_attention, under_attention
 from .trace import MakeCache, Trace, trace
 from .windows import EXCERPT, cut_windows, read_text
 
@@ -32,7 +30,6 @@ PARTS = ("layers", "heads", "channels", "settings", "positions")
 POSITIONS = 256
 RESAMPLES = 4000
 _RATIOS = (0.0, 0.125, 0.25, 0.5, 1.0)
-_SELECTIONS = ("random", "magnitude", "variance", "range", "query")
 _SINKS = (0, 32, 64)
 
 
@@ -70,7 +67,7 @@ def analyse(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> dict
     text = read_text(plan.text or EXCERPT)
     loaded = load_model(plan.model, dtype=plan.dtype, device=plan.device)
     windows, size_bytes = cut_windows(loaded, text, plan.sequences, plan.length)
-    caches = _caches(plan, loaded, windows)
+    caches = _caches(plan, loaded)
     with under_attention(loaded, stock_attention(loaded)):
         base_nats, traces = trace(loaded.model, windows, {"all": _maker(loaded, plan.config), **caches}, tell)
     found: dict[str, list[dict[str, Any]]] = {}
@@ -103,7 +100,7 @@ def _check(plan: Plan) -> None:
         )
 
 
-def _caches(plan: Plan, loaded: LoadedModel, windows: torch.Tensor) -> dict[str, MakeCache]:
+def _caches(plan: Plan, loaded: LoadedModel) -> dict[str, MakeCache]:
     config, text_config = plan.config, loaded.model.config.get_text_config()
     layers = [at for at, is_full in enumerate(has_full_attention(text_config)) if is_full]
     found: dict[str, MakeCache] = {}
@@ -117,11 +114,11 @@ def _caches(plan: Plan, loaded: LoadedModel, windows: torch.Tensor) -> dict[str,
             for head in range(text_config.num_key_value_heads):
                 found[f"heads/{layer}/{head}"] = _maker(loaded, config, scope=Scope(layer, "keys", head))
     if "settings" in plan.parts:
-        found |= _settings(config, loaded, windows)
+        found |= _settings(config, loaded)
     return found
 
 
-def _settings(config: KittyConfig, loaded: LoadedModel, windows: torch.Tensor) -> dict[str, MakeCache]:
+def _settings(config: KittyConfig, loaded: LoadedModel) -> dict[str, MakeCache]:
     def changed(**fields: Any) -> KittyConfig:
         return dataclasses.replace(config, **fields)
 
@@ -129,13 +126,11 @@ def _settings(config: KittyConfig, loaded: LoadedModel, windows: torch.Tensor) -
     if config.quantizes_keys:
         for ratio in _RATIOS:
             found[f"settings/boost ratio/{ratio}"] = _maker(loaded, changed(boost_ratio=ratio))
-        sizes = query_sizes(loaded.model, windows[:1])
         for ratio in (0.125, 0.25):
-            for selection in _SELECTIONS:
-                name = f"settings/selection at {ratio}/{selection}"
-                # Queries times the step of the codes, which is proportional to a channel's range.
-                chosen = changed(boost_ratio=ratio, selection="range" if selection == "query" else selection)
-                found[name] = _maker(loaded, chosen, channel_weights=sizes if selection == "query" else None)
+            for selection in SELECTIONS:
+                found[f"settings/selection at {ratio}/{selection}"] = _maker(
+                    loaded, changed(boost_ratio=ratio, selection=selection)
+                )
     for sinks in _SINKS:
         found[f"settings/sink tokens/{sinks}"] = _maker(loaded, changed(sink_tokens=sinks))
     for side in ("k_bits", "v_bits"):
@@ -144,7 +139,8 @@ def _settings(config: KittyConfig, loaded: LoadedModel, windows: torch.Tensor) -
 
 
 def _maker(loaded: LoadedModel, config: KittyConfig, **options: Any) -> MakeCache:
-    return functools.partial(SimulatedCache, loaded.model.config, config, **options)
+    weights = channel_weights(loaded, config)
+    return functools.partial(SimulatedCache, loaded.model.config, config, channel_weights=weights, **options)
 
 
 def _row(name: str, found: Trace, base_nats: np.ndarray, size_bytes: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 from ..config import KittyConfig
 from ..hf.cache import KittyCache
 from ..hf.loading import LoadedModel, load_model
+from ..hf.query_weights import weights_for
 from ..quant import check_packable
 from .compare import Comparison, bits_per_byte, compare, perplexity
 from .verify import Verification, verify
@@ -57,8 +58,9 @@ def simulate(plan: Plan) -> dict[str, Any]:
     loaded = load_model(plan.model, dtype=plan.dtype, device=plan.device)
     windows, size_bytes = cut_windows(loaded, text, plan.sequences, plan.length)
     packed = _packed_cache(loaded, plan.config) if plan.has_verification else None
+    weights = channel_weights(loaded, plan.config)
     with under_attention(loaded, stock_attention(loaded)):
-        comparison = compare(loaded.model, windows, plan.config)
+        comparison = compare(loaded.model, windows, plan.config, weights)
     document = {
         **conditions(loaded, plan.config, plan.text, plan.sequences, plan.length),
         **_figures(comparison, size_bytes),
@@ -89,6 +91,12 @@ def _packed_cache(loaded: LoadedModel, config: KittyConfig) -> KittyCache:
     head_dim = getattr(text_config, "head_dim", None) or text_config.hidden_size // text_config.num_attention_heads
     check_packable(config, head_dim)
     return KittyCache.for_model(loaded.model, config=config)
+
+
+def channel_weights(loaded: LoadedModel, config: KittyConfig) -> torch.Tensor | None:
+    """What selection ``query`` weighs the model's channels with; None for other configs."""
+    found = weights_for(loaded.model, config)
+    return None if found is None else found.tensor
 
 
 def stock_attention(loaded: LoadedModel) -> str:

@@ -114,7 +114,8 @@ class _Check:
 
     def __init__(self, model: torch.nn.Module, packed: KittyCache) -> None:
         self._packed = packed
-        self._simulated = SimulatedCache(model.config, packed.config)
+        weights = None if packed.pages.weights is None else packed.pages.weights.tensor
+        self._simulated = SimulatedCache(model.config, packed.config, channel_weights=weights)
         self._pass: dict[int, _Call] = {}
         self._calls = 0
         self._bound = OUTPUT_BOUNDS[model.dtype]

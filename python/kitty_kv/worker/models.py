@@ -110,6 +110,20 @@ class ModelStore:
                 model = self._load(key, path)
         return key, model
 
+    def prepare(self, served: ServedModel, config: KittyConfig) -> None:
+        """Measures what caches of this config want to know of the model, once; blocks for that long.
+
+        Raises:
+            KittyKvError: it cannot be measured.
+        """
+        from ..hf.query_weights import needs_weights, query_weights
+
+        model = served.loaded.model
+        if needs_weights(model.config.get_text_config(), config):
+            # A forward pass under another attention function, so no step may run on the model.
+            with self._loading, self._engine.paused():
+                query_weights(model)
+
     def share(self, key: Key) -> None:
         """Says that one session more uses a model that is in use; give the key back with ``release``."""
         with self._lock:

@@ -12,7 +12,7 @@ from ..engine.kv_pool import KvPool
 from ..engine.sequence import Sequence
 from ..errors import CacheFileError
 from ..hf.cache_file import read_cache_file
-from ..hf.saving import check_model, fill_cache, fitting, take_cache
+from ..hf.saving import check_model, fill_cache, fitting, saved_config, take_cache
 from .prompts import Message
 
 if TYPE_CHECKING:
@@ -49,8 +49,9 @@ def load_session(path: str, served: ServedModel, max_bytes: int | None) -> tuple
     model = served.loaded.model
     with fitting(path):
         check_model(path, document, model)
-        config = KittyConfig.from_dict(document["config"])
-        sequence = KvPool(model, config, max_bytes=max_bytes).new_sequence(served.loaded.context_length)
+        config, weights = saved_config(document, tensors, model)
+        pool = KvPool(model, config, max_bytes=max_bytes, weights=weights)
+        sequence = pool.new_sequence(served.loaded.context_length)
         fill_cache(sequence.cache, document, tensors, model)
         history = document["session"]
         _check_history(history, sequence.held, served)

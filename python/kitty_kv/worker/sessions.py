@@ -103,6 +103,7 @@ class SessionTable:
                 if saved is not None:
                     config, sequence, messages = load_session(saved, served, max_bytes)
                 else:
+                    self._models.prepare(served, config)
                     sequence = served.new_sequence(config, max_bytes)
                 session = Session(reservation.name, config, key, served, sequence, messages)
                 self._add(reservation, session)

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from plain_cache import PAGE, PlainCache, key_record, random_rows, value_record
+from plain_cache import PAGE, PlainCache, key_record, random_rows, random_weights, value_record
 
 from kitty_kernels.dequantize.reference import unpack_fields
 from kitty_kernels.pack.api import flush_layers, pack_cached, pack_keys, pack_values
@@ -33,6 +33,9 @@ def test_a_byte_holds_four_codes_of_two_bits_each():
     [
         (64, 0, "magnitude", PAGE),
         (64, 8, "range", PAGE),
+        (80, 10, "query", PAGE),
+        (128, 32, "query", PAGE),
+        (12, 5, "query", 8),
         (80, 10, "magnitude", PAGE),
         (96, 96, "variance", PAGE),
         (128, 16, "random", PAGE),
@@ -46,13 +49,15 @@ def test_records_equal_plain_python_byte_for_byte(dtype, head_dim, boosted, sele
     cache = PlainCache(
         random_rows([page_size], 2, head_dim, dtype), [], [], [], 0, boosted,
         page_size=page_size, selection=selection, seed=5,
+        weights=random_weights(2, head_dim) if selection == "query" else None,
     )  # fmt: skip
     tokens = cache.keys[0]
-    keys = pack_keys(tokens, boosted=boosted, selection=selection, seed=5, impl="reference")
+    options = {"selection": selection, "seed": 5, "weights": cache.weights}
+    keys = pack_keys(tokens, boosted=boosted, impl="reference", **options)
     values = pack_values(tokens, impl="reference")
     for head in range(2):
         page = tokens[head].float().numpy()
-        for part, want in zip(keys, cache.layout.keys(torch.from_numpy(key_record(page, cache))), strict=True):
+        for part, want in zip(keys, cache.layout.keys(torch.from_numpy(key_record(page, cache, head))), strict=True):
             np.testing.assert_array_equal(part[head].numpy(), want.numpy())
         for part, want in zip(values, cache.layout.values(torch.from_numpy(value_record(page, cache))), strict=True):
             np.testing.assert_array_equal(part[head].numpy(), want.numpy())
@@ -116,6 +121,45 @@ def test_pack_cached_takes_each_token_from_where_it_is(kind, dtype):
     assert (pool[[1, 3]] == 0xFF).all()
 
 
+def test_channels_that_queries_read_are_boosted():
+    page = torch.zeros(PAGE, 16)
+    page[0], page[1] = 0, torch.arange(1, 17)
+    weights = torch.ones(16)
+    options = {"boosted": 2, "selection": "query"}
+    assert pack_keys(page, weights=weights, **options).channels.tolist() == [14, 15]
+    weights[2] = 100
+    assert pack_keys(page, weights=weights, **options).channels.tolist() == [2, 15]
+    weights[15] = 0.01
+    assert pack_keys(page, weights=weights, **options).channels.tolist() == [2, 14]
+    # A tie goes to the lower channel: 3 * 4 and 4 * 3.
+    weights = torch.zeros(16)
+    weights[2], weights[3], weights[9] = 4, 3, 1
+    assert pack_keys(page, weights=weights, boosted=1, selection="query").channels.tolist() == [2]
+
+
+def test_nothing_to_choose_needs_no_weights():
+    page = torch.randn(PAGE, 16)
+    for boosted in (0, 16):
+        by_query, plain = (pack_keys(page, boosted=boosted, selection=how) for how in ("query", "magnitude"))
+        assert all(torch.equal(a, b) for a, b in zip(by_query, plain, strict=True))
+
+
+def test_each_layer_and_head_has_its_own_weights():
+    """Of equal keys every head packs as one alone with its weights."""
+    rows = random_rows([150], 1, 64, torch.float16)
+    rows = [row.expand(2, -1, -1) for row in rows]
+    view = PlainCache(rows, rows, [0], [0], 5, 8).view()
+    pools = {name: torch.stack([getattr(view, name)] * 3) for name in ("blocks", "key_pages", "value_pages")}
+    weights = random_weights(3, 2, 64)
+    flush_layers(
+        view._replace(**pools), torch.zeros(1, 3, dtype=torch.int32), kind="keys", selection="query", weights=weights
+    )
+    page = torch.from_numpy(PlainCache(rows, rows, [0], [0], 5, 8).page(rows[0][0], 0))
+    for layer, head in np.ndindex(3, 2):
+        alone = pack_keys(page, boosted=8, selection="query", weights=weights[layer, head])
+        assert torch.equal(view.layout.keys(pools["key_pages"])[-1][layer, 0, head], alone.channels)
+
+
 @pytest.mark.parametrize("kind", ["keys", "values"])
 def test_flush_layers_packs_the_same_page_of_every_layer(kind):
     layers = [
@@ -142,6 +186,17 @@ def test_flush_layers_packs_the_same_page_of_every_layer(kind):
         (torch.zeros(128, 64), {"boosted": -1}, "got -1"),
         (torch.zeros(128, 512), {"boosted": 8}, "head_dim <= 256, got 512"),
         (torch.zeros(128, 64), {"boosted": 8, "selection": "best"}, "got 'best'"),
+        (torch.zeros(128, 64), {"boosted": 8, "selection": "query"}, "selection 'query' needs weights"),
+        (
+            torch.zeros(128, 64),
+            {"boosted": 8, "weights": torch.ones(64)},
+            "belong to selection 'query', got 'magnitude'",
+        ),
+        (
+            torch.zeros(128, 64),
+            {"boosted": 8, "selection": "query", "weights": torch.ones(65)},
+            r"broadcast to \(64,\), got .*65",
+        ),
     ],
 )
 def test_pack_keys_names_the_wrong_argument(keys, options, message):
@@ -163,6 +218,15 @@ def test_pack_cached_names_the_wrong_argument():
         ({"jobs": jobs[:, :2]}, ValueError, r"jobs must have shape \(any, 3\), got \(1, 2\)"),
         ({"kind": "both"}, ValueError, "kind must be one of .*, got 'both'"),
         ({"selection": "best"}, ValueError, "got 'best'"),
+        ({"selection": "query"}, ValueError, "selection 'query' needs weights"),
+        ({"weights": torch.ones(2, 64)}, ValueError, "belong to selection 'query'"),
+        ({"selection": "query", "weights": torch.ones(64)}, ValueError, r"weights must have shape \(2, 64\)"),
+        (
+            {"selection": "query", "weights": torch.ones(2, 64).double()},
+            TypeError,
+            "weights must be float32, got torch.float64",
+        ),
+        ({"selection": "query", "weights": torch.ones(4, 64)[::2]}, ValueError, "weights must be contiguous"),
         ({"new": new}, ValueError, "must be given together"),
         ({"new": new[..., :32], "first_new": counter, "starts": counter}, ValueError, r"new must have shape .* 64\)"),
         (

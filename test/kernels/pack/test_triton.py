@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from plain_cache import PAGE, PlainCache, random_rows
+from plain_cache import PAGE, PlainCache, random_rows, random_weights
 
 from kitty_kernels.pack import api
 from kitty_kernels.pages import CacheView
@@ -41,6 +41,16 @@ def pages_of(kind: str, device: torch.device, head_dim: int, dtype: torch.dtype)
     return x.to(dtype).to(device)
 
 
+def weights_of(kind: str, selection: str, pages: torch.Tensor) -> torch.Tensor | None:
+    """Of every page its own; where channels are equal, equal ones, so that scores tie."""
+    if selection != "query":
+        return None
+    weights = random_weights(len(pages), pages.shape[-1])
+    if kind == "equal channels":
+        weights[..., 1::2] = weights[..., ::2]
+    return weights.to(pages.device)
+
+
 def assert_same(got: tuple[torch.Tensor, ...], want: tuple[torch.Tensor, ...]) -> None:
     for name, a, b in zip(type(got)._fields, got, want, strict=True):
         assert torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8)), name
@@ -60,7 +70,7 @@ def test_pages_of_any_size_are_the_same(device, dtype, head_dim, boosted):
 @pytest.mark.parametrize("kind", ["outliers", "equal channels", "halves", "constant"])
 def test_codes_and_channels_are_the_same_on_any_data(device, dtype, selection, kind):
     x = pages_of(kind, device, 64, dtype)
-    options = {"boosted": 17, "selection": selection, "seed": 11}
+    options = {"boosted": 17, "selection": selection, "seed": 11, "weights": weights_of(kind, selection, x)}
     want = api.pack_keys(x, impl="reference", **options)
     assert_same(api.pack_keys(x, impl="triton", **options), want)
     assert_same(api.pack_values(x, impl="triton"), api.pack_values(x, impl="reference"))
@@ -69,7 +79,7 @@ def test_codes_and_channels_are_the_same_on_any_data(device, dtype, selection, k
 @pytest.mark.parametrize("selection", api.SELECTIONS)
 def test_what_is_no_number_leaves_other_channels_alone(device, selection):
     x = pages_of("no numbers", device, 64, torch.float16)
-    options = {"boosted": 17, "selection": selection}
+    options = {"boosted": 17, "selection": selection, "weights": weights_of("no numbers", selection, x)}
     got, want = (api.pack_keys(x, impl=impl, **options) for impl in ("triton", "reference"))
     assert got.channels.int().diff().min() > 0
     real = torch.arange(64, device=device) % 5 != 0
@@ -143,6 +153,11 @@ def test_pack_cached_reads_tokens_from_the_ring_and_from_the_new_ones(device, dt
     pool = got.key_pages if kind == "keys" else got.value_pages
     assert (pool[-1] == 0xFF).all()  # no job's page
     assert not (pool[0] == 0xFF).all()
+    if kind == "keys":
+        by_query = {"selection": "query", "weights": random_weights(2, 64).to(device)}
+        want, got = both(view, api.pack_cached, **arguments, **by_query)
+        assert torch.equal(got.key_pages, want.key_pages)
+        assert not torch.equal(got.key_pages, pool)
 
 
 @KINDS
@@ -172,6 +187,12 @@ def test_flush_layers_packs_every_layer_in_one_launch(device, dtype, kind):
     want, got = both(caches[0]._replace(**pools), api.flush_layers, jobs=jobs, kind=kind)
     assert torch.equal(got.key_pages, want.key_pages)
     assert torch.equal(got.value_pages, want.value_pages)
+    if kind == "keys":
+        plain = got.key_pages
+        by_query = {"selection": "query", "weights": random_weights(layers, 2, 64).to(device)}
+        want, got = both(caches[0]._replace(**pools), api.flush_layers, jobs=jobs, kind=kind, **by_query)
+        assert torch.equal(got.key_pages, want.key_pages)
+        assert not torch.equal(got.key_pages, plain)
 
 
 @KINDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import queue
 import random
@@ -189,6 +190,22 @@ def test_a_prompt_that_begins_like_another_shares_its_pages_and_changes_no_resul
     assert [result.reused_tokens for result in with_prefix] == [0, chunks, chunks, chunks]
     assert [result.text for result in with_prefix] == [result.text for result in without]
     assert without[1].text == plain_greedy(model, SMALL_PAGES, common + ends[1], 30, CHUNK)
+
+
+def test_sequences_whose_channels_queries_choose_share_batches_prefixes_and_memory(model) -> None:
+    by_query = dataclasses.replace(SMALL_PAGES, selection="query")
+    common, *ends = prompts(6, seed=9, longest=100)
+    cases = [common * 2 + end for end in ends]
+    wanted = [plain_greedy(model, by_query, case, 40, CHUNK) for case in cases]
+    assert wanted != [plain_greedy(model, SMALL_PAGES, case, 40, CHUNK) for case in cases]
+    engine = Engine()
+    for options in ({}, {"prefix_bytes": 10**7}, {"max_bytes": 200_000}):
+        pool = KvPool(model, by_query, **{"chunk_tokens": CHUNK, "prefix_bytes": 0, **options})
+        first = run_all(engine, [run_of(pool, cases[0], 40)])
+        results = first + run_all(engine, [run_of(pool, case, 40) for case in cases[1:]])
+        assert [result.text for result in results] == wanted
+        assert any(result.reused_tokens for result in results) == ("prefix_bytes" in options)
+        assert any(result.preemptions for result in results) == ("max_bytes" in options)
 
 
 def test_prefixes_stay_within_their_budget_and_the_oldest_goes_first(model) -> None:

@@ -111,6 +111,23 @@ def test_selection_rules_choose_what_their_names_say(selection, chosen):
     assert pages.channels.flatten().tolist() == [chosen]
 
 
+def test_selection_by_queries_weighs_each_heads_ranges():
+    k = torch.zeros(1, 2, 2 * PAGE, 64)
+    k[:, :, ::PAGE, 5] = 3.0
+    k[:, :, ::PAGE, 9] = 2.0
+    config = KittyConfig(boost_ratio=1 / 64, selection="query")
+    weights = torch.ones(2, 64)
+    weights[1, 9] = 2
+    chosen = quant.quantize_keys(k, config, weights).channels
+    assert chosen[0, :, :, 0].tolist() == [[5, 5], [9, 9]]
+    with pytest.raises(ConfigError, match=r"by selection 'query': weights .* none were given"):
+        quant.quantize_keys(k, config)
+    with pytest.raises(ConfigError, match=r"by selection 'range': weights .* were given"):
+        quant.quantize_keys(k, KittyConfig(selection="range"), weights)
+    with pytest.raises(ConfigError, match=r"weights must be \[H_KV, D\] = \(2, 64\), got \(64,\)"):
+        quant.quantize_keys(k, config, weights[0])
+
+
 def test_random_selection_depends_on_the_seed_alone():
     k = sample("normal", (2, 2, 4 * PAGE, 128), torch.float32)
     config = KittyConfig(selection="random", seed=3)

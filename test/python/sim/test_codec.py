@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from kitty_kv import KittyConfig, quant
+from kitty_kv.config import SELECTIONS
 from kitty_kv.sim.codec import boosted_channels, encode_keys, encode_values
 
 from . import codec_reference as reference
@@ -54,18 +55,21 @@ def test_value_codes_equal_the_contract_at_every_width(bits, kind):
     np.testing.assert_array_equal(encoded.dequantize().numpy(), reference.round_values(page.numpy(), bits))
 
 
-@pytest.mark.parametrize("selection", ["magnitude", "range", "variance", "random"])
+@pytest.mark.parametrize("selection", SELECTIONS)
 @pytest.mark.parametrize("kind", ["normal", "outliers", "constant", "tiny"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_two_and_four_bits_equal_the_packed_codec_code_for_code(dtype, kind, selection):
     keys = sample(kind, (1, 2, 2 * PAGE, 64)).to(dtype)
     config = KittyConfig(selection=selection, seed=3)
-    packed = quant.quantize_keys(keys, config)
-    encoded = encode_keys(keys.unflatten(2, (-1, PAGE)), config)
+    weights = torch.rand(2, 64, generator=torch.Generator().manual_seed(1)) if selection == "query" else None
+    packed = quant.quantize_keys(keys, config, weights)
+    weights = None if weights is None else weights[:, None]
+    encoded = encode_keys(keys.unflatten(2, (-1, PAGE)), config, weights)
     assert torch.equal(encoded.codes, quant.key_codes(packed).int())
     assert torch.equal(encoded.scale.squeeze(-2), packed.scale)
     assert torch.equal(encoded.minimum.squeeze(-2), packed.minimum)
-    assert torch.equal(boosted_channels(keys.unflatten(2, (-1, PAGE)).float(), config), packed.channels.long())
+    chosen = boosted_channels(keys.unflatten(2, (-1, PAGE)).float(), config, weights)
+    assert torch.equal(chosen, packed.channels.long())
     packed = quant.quantize_values(keys, config)
     encoded = encode_values(keys.unflatten(2, (-1, PAGE)), config)
     assert torch.equal(encoded.codes, quant.value_codes(packed).int())

@@ -10,12 +10,12 @@ import torch
 import kitty_kv
 from kitty_kv.config import PRESETS, KittyConfig
 from kitty_kv.hf.loading import load_model
+from kitty_kv.hf.query_weights import measure_queries, over_heads
 from kitty_kv.quant import dequantize_keys, quantize_keys
 from kitty_kv.sim.__main__ import main
 from kitty_kv.sim.cache import Scope, SimulatedCache
 from kitty_kv.sim.channels import key_channel_figures
 from kitty_kv.sim.codec import boosted_channels
-from kitty_kv.sim.query_sizes import query_sizes
 from kitty_kv.sim.trace import trace
 from kitty_kv.sim.windows import EXCERPT, cut_windows, read_text
 
@@ -138,11 +138,13 @@ def test_a_trace_is_that_of_feeding_one_token_at_a_time(loaded, windows):
     assert traces["a"].divergence[0, 40:].mean() > 1e-3
 
 
-def test_query_sizes_are_the_root_mean_squares_of_the_queries(loaded, windows):
+def test_measured_queries_are_the_root_mean_squares_of_the_queries(loaded, windows):
     seen = []
     norm = loaded.model.model.layers[1].self_attn.q_norm
     hook = norm.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    sizes = query_sizes(loaded.model, windows)
+    by_head = measure_queries(loaded.model, windows)
+    assert by_head.shape == (6, 2, 3, 128)
+    sizes = over_heads(by_head)
     hook.remove()
     (queries,) = seen  # [B, S, HQ, D], before rotation, which keeps the size of each pair of channels
     squares = queries.double().square().unflatten(2, (2, 3)).mean((0, 1, 3))  # [HKV, D]

@@ -58,6 +58,27 @@ def test_a_saved_session_goes_on_to_the_bit_in_another_worker_and_the_first_one_
     assert other.text(name, "more", " and then", maxNewTokens=60) == wanted
 
 
+def test_a_session_whose_channels_queries_choose_opens_beside_a_busy_one_and_is_saved_with_their_weights(
+    shared: Host, session: str, start: Callable[..., Host], model_folder: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    shared.generate(session, f"{session}-busy", "the cat", maxNewTokens=150)
+    by_query = {"cache": {"preset": "kitty", "selection": "query"}}
+    texts, names = [], [f"query{next(NUMBERS)}" for _ in range(2)]
+    for name in names:
+        assert shared.open_session(name, model_folder, **by_query)["cache"]["selection"] == "query"
+        texts.append(shared.text(name, f"{name}-first", PROMPT, maxNewTokens=150))
+    assert texts[0] == texts[1]
+    assert shared.result(f"{session}-busy")["completionTokens"] == 150
+    assert shared.call("saveSession", {"session": names[0], "path": str(tmp_path / "a.kitty")}) == {}
+    wanted = shared.text(names[0], f"{names[0]}-more", " and then", maxNewTokens=60)
+    other = start()
+    name, opened = open_saved(other, model_folder, tmp_path / "a.kitty")
+    assert opened["cache"]["selection"] == "query"
+    assert other.text(name, "more", " and then", maxNewTokens=60) == wanted
+    for name in names:
+        shared.call("closeSession", {"session": name})
+
+
 def test_two_sessions_of_one_file_run_at_once_beside_others(
     shared: Host, session: str, model_folder: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
