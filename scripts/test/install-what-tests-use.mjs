@@ -9,7 +9,7 @@ import { join } from "node:path";
 export function installWhatTestsUse(root, { environment = process.env, log = console.log } = {}) {
   const isAllowed = environment.CI === "true" && process.getuid?.() === 0 && existsSync("/etc/debian_version");
   if (!isAllowed) return;
-  for (const name of ["apptainer", "slurm", "chromium"]) {
+  for (const name of ["apptainer", "slurm", "chromium", "lm-eval"]) {
     log(`\n── ${name}, for the tests that use it`);
     const script = join(root, "scripts", "test", `install-${name}.sh`);
     const { status, error } = spawnSync("bash", [script], { stdio: ["ignore", "inherit", "inherit"] });

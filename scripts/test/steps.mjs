@@ -1,6 +1,9 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { venvPython } from "../setup/steps.mjs";
 import { readPytestReport, readVitestReport } from "./read-reports.mjs";
+
+const HARNESS_TESTS = "test/python/eval/harness";
 
 /** What the gate runs, in order; a step with readReport is a test suite. */
 export function gateSteps(root, reports) {
@@ -8,7 +11,6 @@ export function gateSteps(root, reports) {
   const tsc = (...args) => node("node_modules/typescript/bin/tsc", "--noEmit", ...args);
   const python = (...args) => [venvPython(root), "-m", ...args];
   const vitestReport = join(reports, "vitest.json");
-  const pytestReport = join(reports, "pytest.xml");
   return [
     {
       name: "prettier",
@@ -33,10 +35,21 @@ export function gateSteps(root, reports) {
       env: { KITTY_KV_VITEST_REPORT: vitestReport },
       readReport: () => readVitestReport(vitestReport),
     },
-    {
-      name: "pytest",
-      command: python("pytest", "-q", `--junitxml=${pytestReport}`),
-      readReport: () => readPytestReport(pytestReport),
-    },
+    ...pytestSteps(root, reports),
+  ];
+}
+
+/** Where the harness is (install-lm-eval.sh), its tests run with its Python; elsewhere they are skipped by name. */
+function pytestSteps(root, reports) {
+  const harness = join(root, ".setup", "lm-eval", "bin", "python");
+  const suite = (name, python, ...args) => {
+    const report = join(reports, `${name.replace(/\W+/g, "-")}.xml`);
+    const command = [python, "-m", "pytest", "-q", `--junitxml=${report}`, ...args];
+    return { name, command, readReport: () => readPytestReport(report) };
+  };
+  if (!existsSync(harness)) return [suite("pytest", venvPython(root))];
+  return [
+    suite("pytest", venvPython(root), `--ignore=${HARNESS_TESTS}`),
+    suite("pytest, lm-eval", harness, HARNESS_TESTS),
   ];
 }

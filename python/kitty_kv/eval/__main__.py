@@ -15,7 +15,9 @@ from typing import Any
 from ..command_line import UsageParser, exit_code_of, tell_error
 from ..config import DEFAULT_PRESET
 from ..errors import KittyKvError
+from .harness_tasks import HarnessOptions
 from .offline import GROUP, TASKS
+from .paper_tasks import PAPER_TASKS
 from .report import report
 from .reporting.sources import read_sources
 from .reporting.write import write_report
@@ -62,6 +64,12 @@ def _plan(arguments: Sequence[str]) -> Plan:
         device=options.device,
         max_batch=options.max_batch,
         stops_early=options.stop_early,
+        harness=HarnessOptions(
+            include=options.include_path,
+            metric=options.metric,
+            repeats=options.repeats,
+            max_new_tokens=options.max_new_tokens,
+        ),
     )
 
 
@@ -73,7 +81,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[DEFAULT_PRESET, "fp16"],
         help="by commas (kitty-pro,fp16); with changed fields: kitty:selection=range",
     )
-    parser.add_argument("--tasks", type=_names, default=[GROUP], help=f"by commas, of {', '.join(TASKS)}; {GROUP}: all")
+    parser.add_argument(
+        "--tasks",
+        type=_names,
+        default=[GROUP],
+        help=f"by commas, of {', '.join(TASKS)}; {GROUP}: all of these; {', '.join(PAPER_TASKS)} or others of lm-evaluation-harness",
+    )
     parser.add_argument("--limit", type=_count, default=DEFAULT_LIMIT, help="items of each task")
     parser.add_argument("--lengths", type=_counts, default=list(DEFAULT_LENGTHS), help="tokens of an item, by commas")
     parser.add_argument("--seed", type=int, default=0, help="of the questions")
@@ -85,6 +98,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--stop-early", action="store_true", help="end a preset's task when it is clearly worse than fp16, or as good"
     )
+    theirs = parser.add_argument_group("tasks of lm-evaluation-harness")
+    theirs.add_argument("--include-path", type=pathlib.Path, help="folder with task files of your own")
+    theirs.add_argument(
+        "--metric", help="by which an answer is right, METRIC or METRIC,FILTER; default: the task's first"
+    )
+    theirs.add_argument(
+        "--repeats", type=_count, help="answers to each question; default: 1, for the paper's tasks as it had"
+    )
+    theirs.add_argument("--max-new-tokens", type=_count, help="of an answer; default: the task's, or the paper's")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")

@@ -1,4 +1,4 @@
-"""python -m kitty_kv.eval.harness run --model kitty --model_args pretrained=FOLDER,preset=kitty-pro --tasks T,…
+"""kitty-lm-eval run --model kitty --model_args pretrained=FOLDER,preset=kitty-pro --tasks T,…
 
 The command line of lm-evaluation-harness with our model type ``kitty`` registered. ``--paper NAME`` stands for one of the
 paper's tasks with its sampling, such as ``--paper gsm8k_cot_llama``; give ``seed=N`` in ``--model_args`` for each repeat.
@@ -7,12 +7,12 @@ paper's tasks with its sampling, such as ``--paper gsm8k_cot_llama``; give ``see
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import sys
 from collections.abc import Sequence
 
 from ..command_line import tell_error
 from ..errors import ConfigError, KittyKvError, UnsupportedError
+from .containers import check_code_may_run
 from .paper_tasks import paper_task
 
 HARNESS = "lm_eval"
@@ -32,25 +32,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def has_harness() -> bool:
+    """Whether the harness is here, in the version that the adapter was tested with."""
+    return _found() == WANTED
+
+
 def check_harness() -> None:
     """Checks that the harness is here, in the version that the adapter was tested with.
 
     Raises:
         UnsupportedError: it is not.
     """
-    try:
-        found = importlib.metadata.version(HARNESS)
-    except importlib.metadata.PackageNotFoundError:
-        found = None
+    found = _found()
     if found == WANTED:
         return
     state = "it is not installed" if found is None else f"version {found} is installed"
     raise UnsupportedError(
         f"Cannot run lm-evaluation-harness: {state}, and model type kitty was tested with {WANTED}; install it with "
-        f'"pip install kitty-kv[eval]" or "pip install {HARNESS}=={WANTED}".',
+        f"\"pip install kitty-kv[eval]\" or \"pip install '{HARNESS}[math]=={WANTED}' 'huggingface_hub<1.0'\".",
         code="missing_harness",
         details={"found": found, "wanted": WANTED},
     )
+
+
+def _found() -> str | None:
+    try:
+        return importlib.metadata.version(HARNESS)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def expand_paper(arguments: Sequence[str]) -> list[str]:
@@ -67,11 +76,7 @@ def expand_paper(arguments: Sequence[str]) -> list[str]:
     if at + 1 == len(found):
         raise ConfigError("Cannot read the command line: --paper needs the name of a task.", code="usage")
     task = paper_task(found[at + 1])
-    if task.runs_code and "APPTAINER_CONTAINER" not in os.environ:
-        raise UnsupportedError(
-            f"Cannot run {task.name} here: it executes code that the model wrote, which is done inside a container only; run "
-            "it in an instance (docs/apptainer.md)."
-        )
+    check_code_may_run(task.name, task.runs_code)
     found[at : at + 2] = task.arguments()
     return found
 
@@ -93,7 +98,7 @@ def run_harness(arguments: Sequence[str]) -> None:
     except OSError as error:  # ConnectionError, and what datasets raises when a hub cannot be reached
         raise KittyKvError(
             f"Cannot get a task's data: {str(error).strip().splitlines()[0]}; fetch it where there is a network with "
-            '"HF_HOME=FOLDER huggingface-cli download --repo-type dataset NAME", bring FOLDER here and set HF_HOME to it.',
+            '"HF_HOME=FOLDER python -m kitty_kv.eval.fetch --tasks NAME", bring FOLDER here and set HF_HOME to it.',
             code="data_unreachable",
         ) from error
     finally:

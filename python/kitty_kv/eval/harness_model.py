@@ -13,7 +13,8 @@ from ..config import DEFAULT_PRESET, KittyConfig
 from ..engine.sampling import SamplingOptions
 from ..errors import ConfigError
 from ..hf.loading import LoadedModel, load_model
-from .evaluator import CHUNK_TOKENS, Evaluator, GenerationRequest
+from .evaluator import CHUNK_TOKENS, Evaluator, GenerationRequest, Likelihood
+from .generations import GenerationResult
 
 NEW_TOKENS = 256  # the harness's own default where a task does not say
 _KNOWN = ("until", "max_gen_toks", "max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "min_p")
@@ -54,6 +55,15 @@ class KittyLM(TemplateLM):
             raise ConfigError(f"Cannot evaluate with batch_size {batch_size!r}: give a whole number >= 1.")
         self._pretrained, self._dtype, self._device = pretrained, dtype, device or "auto"
         self._chunk_tokens, self._max_batch, self._seed = chunk_tokens, int(batch_size), seed
+        # Of each request of the call before, in their order.
+        self.measured: list[Likelihood | GenerationResult] = []
+
+    @classmethod
+    def over(cls, evaluator: Evaluator) -> KittyLM:
+        """The same over a model that is loaded already."""
+        found = cls()
+        found.config, found.evaluator, found.loaded = evaluator.config, evaluator, evaluator.loaded
+        return found
 
     @functools.cached_property
     def loaded(self) -> LoadedModel:
@@ -83,7 +93,11 @@ class KittyLM(TemplateLM):
         return self.evaluator.prefix_token
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
-        return self.tokenizer(string, add_special_tokens=bool(add_special_tokens), verbose=False)["input_ids"]
+        """As the tokenizer begins a text by itself, where nothing is said and the text has no such beginning already."""
+        if add_special_tokens is None:
+            first = self.tokenizer.bos_token
+            add_special_tokens = first is None or not string.startswith(first)
+        return self.tokenizer(string, add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         return self.tokenizer.apply_chat_template(
@@ -94,31 +108,39 @@ class KittyLM(TemplateLM):
         )
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        found = []
+        found, self.measured = [], []
         for request in requests:
-            found.append(-self.evaluator.loglikelihood_rolling(self.tok_encode(request.args[0])).nats)
+            self.measured.append(self.evaluator.loglikelihood_rolling(self.evaluator.encode(request.args[0])))
+            found.append(-self.measured[-1].nats)
             self.cache_hook.add_partial("loglikelihood_rolling", request.args, found[-1])
         return found
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        asked = [self._request(index, *request.args) for index, request in enumerate(requests)]
+        asked = [self.to_request(*request.args, self._seed + index) for index, request in enumerate(requests)]
 
-        def keep(index: int, result: Any) -> None:
+        def keep(index: int, result: GenerationResult) -> None:
             self.cache_hook.add_partial("generate_until", requests[index].args, result.text)
 
-        return [result.text for result in self.evaluator.generate_until(asked, keep)]
+        self.measured = self.evaluator.generate_until(asked, keep)
+        return [result.text for result in self.measured]
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **kwargs: Any
     ) -> list[tuple[float, bool]]:
-        found = []
+        found, self.measured = [], []
         for request, context, continuation in requests:
             likelihood = self.evaluator.loglikelihood(context, continuation)
+            self.measured.append(likelihood)
             found.append((-likelihood.nats, likelihood.is_greedy))
             self.cache_hook.add_partial("loglikelihood", request, found[-1])
         return found
 
-    def _request(self, index: int, context: str, options: dict[str, Any]) -> GenerationRequest:
+    def to_request(self, context: str, options: dict[str, Any], seed: int) -> GenerationRequest:
+        """What the harness asks for as the evaluator takes it.
+
+        Raises:
+            ConfigError: an option of the generation is none that we have.
+        """
         unknown = [name for name in options if name not in _KNOWN]
         if unknown:
             raise ConfigError(
@@ -133,7 +155,7 @@ class KittyLM(TemplateLM):
             top_p=options.get("top_p"),
             top_k=options.get("top_k"),
             min_p=options.get("min_p"),
-            seed=self._seed + index,
+            seed=seed,
         )
         return GenerationRequest(
             prompt=self.tok_encode(context),

@@ -28,33 +28,44 @@ GROUP = "offline"
 SHORTEST = 512
 
 
-def resolve_tasks(names: Sequence[str]) -> list[str]:
-    """Task names without doubles, ``offline`` standing for all.
+def resolve_tasks(names: Sequence[str], others_known: bool = False) -> list[str]:
+    """Task names without doubles, ``offline`` standing for all of ours; those of the harness stay as they are.
+
+    Args:
+        others_known: whether the harness is here to say which other names there are.
 
     Raises:
-        ConfigError: there is none, or one is unknown.
+        ConfigError: there is none, or one cannot be a task's.
     """
     if not names:
         raise ConfigError(f"Cannot evaluate: no task is named; give {GROUP}, or some of {', '.join(TASKS)}.")
     found: dict[str, None] = {}
     for name in names:
-        if name in PAPER_TASKS:
-            raise ConfigError(
-                f"Cannot evaluate task {name!r} here: it is lm-evaluation-harness's; run python -m kitty_kv.eval.harness run "
-                f"--model kitty --paper {name} (docs/evaluation.md).",
-                code="harness_task",
-                details={"task": name},
+        if name not in (GROUP, *TASKS, *PAPER_TASKS) and (not others_known or _is_misspelt(name)):
+            nearest = difflib.get_close_matches(name.lower(), [*TASKS, GROUP, *PAPER_TASKS], n=1, cutoff=0.5)
+            hint = f", did you mean {nearest[0]!r}? The" if nearest else "; the"
+            others = (
+                ""
+                if others_known
+                else "; lm-evaluation-harness, which has others, is not here in the version that is wanted"
             )
-        if name != GROUP and name not in TASKS:
-            nearest = difflib.get_close_matches(name, [*TASKS, GROUP], n=1, cutoff=0.5)
-            hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
             raise ConfigError(
-                f"Cannot evaluate task {name!r}: it is unknown{hint} The tasks are {', '.join(TASKS)}, and {GROUP} for all.",
+                f"Cannot evaluate task {name!r}: it is unknown{hint} tasks are {', '.join(TASKS)}, {GROUP} for all of these, "
+                f"and {', '.join(PAPER_TASKS)}{others}.",
                 code="unknown_task",
-                details={"task": name, "known": [*TASKS, GROUP]},
+                details={"task": name, "known": [*TASKS, GROUP, *PAPER_TASKS]},
             )
         found.update(dict.fromkeys(TASKS if name == GROUP else [name]))
     return list(found)
+
+
+def _is_misspelt(name: str) -> bool:
+    """Whether it is one of ours but for dashes and the like."""
+    return _letters(name) in map(_letters, (GROUP, *TASKS, *PAPER_TASKS))
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def check_lengths(lengths: Sequence[int], loaded: LoadedModel) -> None:

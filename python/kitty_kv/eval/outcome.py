@@ -20,6 +20,7 @@ class Outcome:
         prompt_tokens: tokens before the answer.
         packed_bytes: of quantized pages that the cache held in the end.
         compression: of that cache.
+        metrics: all that a task of the harness says of the answer, by ``metric,filter``.
     """
 
     is_correct: bool | None
@@ -31,7 +32,11 @@ class Outcome:
     prompt_tokens: int
     packed_bytes: int
     compression: float
+    metrics: dict[str, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return dataclasses.asdict(self)
+        found = dataclasses.asdict(self)
+        if self.metrics is None:
+            del found["metrics"]
+        return found

@@ -7,7 +7,8 @@ import difflib
 
 from ..errors import ConfigError
 
-SAMPLING = "do_sample=True,temperature=0.6,top_p=0.95,top_k=20"
+SAMPLING_OPTIONS = {"do_sample": True, "temperature": 0.6, "top_p": 0.95, "top_k": 20}
+SAMPLING = ",".join(f"{name}={value}" for name, value in SAMPLING_OPTIONS.items())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,9 +50,9 @@ def paper_task(name: str) -> PaperTask:
     """
     if name not in PAPER_TASKS:
         nearest = difflib.get_close_matches(name, PAPER_TASKS, n=1, cutoff=0.5)
-        hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
+        hint = f", did you mean {nearest[0]!r}? The" if nearest else "; the"
         raise ConfigError(
-            f"Cannot run paper task {name!r}: it is unknown{hint} The tasks are {', '.join(PAPER_TASKS)}.",
+            f"Cannot run paper task {name!r}: it is unknown{hint} tasks are {', '.join(PAPER_TASKS)}.",
             code="unknown_task",
             details={"task": name, "known": list(PAPER_TASKS)},
         )

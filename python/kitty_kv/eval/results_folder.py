@@ -15,6 +15,25 @@ VERSION = 2
 RUN, ITEMS, ENVIRONMENT = "run.json", "items.jsonl", "environment.json"
 
 
+def check_version(path: pathlib.Path) -> None:
+    """Says early that a folder's results are of another version; whether they are of the same run is seen when it is opened.
+
+    Raises:
+        ConfigError: they are.
+    """
+    try:
+        found = json.loads((path / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # there is none yet, or opening it says what is wrong
+    if isinstance(found, dict) and found.get("version") != VERSION:
+        raise ConfigError(
+            f'Cannot go on in "{path}": its results are of another run (version was {found.get("version")!r} and is {VERSION}); '
+            "give another --out.",
+            code="other_results",
+            details={"differing": ["version"]},
+        )
+
+
 class ResultsFolder:
     """Records of one run, by preset and item; a context manager, with one user at a time.
 

@@ -21,13 +21,17 @@ from .. import __version__
 from ..errors import ConfigError
 from ..hf.cache import KittyCache
 from ..hf.loading import LoadedModel, load_model
+from ..sim.windows import EXCERPT, read_text
 from ..tasks.item import Item
 from .early_stop import decide_records
 from .evaluator import CHUNK_TOKENS, Evaluator
-from .offline import check_lengths, make_items, resolve_tasks
+from .harness import WANTED, has_harness
+from .harness_items import HarnessItem, check_context, make_harness_items
+from .harness_tasks import HarnessOptions, load_tasks
+from .offline import SHORTEST, TASKS, check_lengths, make_items, resolve_tasks
 from .outcome import Outcome
 from .parse_cache import parse_cache
-from .results_folder import VERSION, ResultsFolder
+from .results_folder import VERSION, ResultsFolder, check_version
 from .scoring import answer_items
 from .summary import BASELINE, summarize
 
@@ -51,6 +55,7 @@ class Plan:
         home: without ``out``, results are kept in a folder in there that is named after what decides them; None keeps nothing.
         max_batch: most generations that are decoded together.
         stops_early: whether a preset's task ends once it is clearly worse than the 16-bit cache, or clearly as good.
+        harness: how tasks of lm-evaluation-harness are run.
     """
 
     presets: tuple[str, ...]
@@ -66,6 +71,7 @@ class Plan:
     device: str = "auto"
     max_batch: int = 16
     stops_early: bool = False
+    harness: HarnessOptions = dataclasses.field(default_factory=HarnessOptions)
 
 
 def evaluate(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -78,23 +84,33 @@ def evaluate(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
         KittyKvError: the model cannot be loaded.
     """
     configs = {name: parse_cache(name) for name in _in_order(plan)}
-    tasks = resolve_tasks(plan.tasks)
+    named = resolve_tasks(plan.tasks, others_known=has_harness())
+    own = [name for name in named if name in TASKS]
+    read_text(plan.text or EXCERPT)
+    if plan.out is not None:
+        check_version(plan.out)
+    theirs = load_tasks([name for name in named if name not in TASKS], plan.harness) if len(own) < len(named) else []
+    harness_items = make_harness_items(theirs, plan.limit)
     loaded = load_model(plan.model, dtype=plan.dtype, device=plan.device)
-    check_lengths(plan.lengths, loaded)
+    check_lengths(plan.lengths if own else [SHORTEST], loaded)
     for config in configs.values():
         KittyCache.for_model(loaded.model, config=config)
-    items = make_items(tasks, loaded, plan.lengths, plan.limit, plan.seed, plan.text)
-    facts = _facts(plan, loaded)
+    if harness_items:
+        check_context(harness_items, Evaluator(loaded, next(iter(configs.values()))))
+    items = [*make_items(own, loaded, plan.lengths, plan.limit, plan.seed, plan.text), *harness_items]
+    tasks = [*own, *(task.name for task in theirs)]
+    facts = _facts(plan, loaded, bool(theirs))
     with contextlib.ExitStack() as stack:
         path = _results_path(plan, facts)
         folder = stack.enter_context(ResultsFolder(path, facts)) if path is not None else None
         records = dict(folder.records) if folder is not None else {}
         if folder is not None:
-            folder.note_environment(_environment(loaded))
+            folder.note_environment({**_environment(loaded), **_paths(plan)})
+            _check_questions(harness_items, records, path)
         wanted = [(name, item) for name in configs for item in items]
         progress = _Progress(len(wanted), sum((name, item.name) in records for name, item in wanted), tell)
 
-        def keep(name: str, item: Item, outcome: Outcome) -> None:
+        def keep(name: str, item: Item | HarnessItem, outcome: Outcome) -> None:
             record = _record(name, item, outcome)
             if folder is not None:
                 folder.add(record)
@@ -106,7 +122,7 @@ def evaluate(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
             for some in _portions(items, plan) if name != BASELINE else [items]:
                 if _decision(name, some[0].task, items, records, plan) is None:
                     left = [item for item in some if (name, item.name) not in records]
-                    answer_items(evaluator, left, functools.partial(keep, name))
+                    answer_items(evaluator, left, functools.partial(keep, name), plan.seed)
     chosen = [records[name, item.name] for name, item in wanted if (name, item.name) in records]
     rows = summarize(chosen, tasks, list(configs))
     for row in rows:
@@ -144,7 +160,7 @@ def _in_order(plan: Plan) -> tuple[str, ...]:
     return (BASELINE, *(name for name in plan.presets if name != BASELINE))
 
 
-def _portions(items: Sequence[Item], plan: Plan) -> list[list[Item]]:
+def _portions(items: Sequence[Item | HarnessItem], plan: Plan) -> list[list[Item | HarnessItem]]:
     """All items at once, or some of one task at a time, after which a preset may have answered enough."""
     if not plan.stops_early:
         return [list(items)]
@@ -160,7 +176,8 @@ def _decision(
 ) -> tuple[str, int] | None:
     if not plan.stops_early or preset == BASELINE:
         return None
-    names = [item.name for item in items if item.task == task]
+    # A question that is asked again tells nothing that a sequential test could count.
+    names = [item.name for item in items if item.task == task and not getattr(item, "repeat", 0)]
     own = list(itertools.takewhile(bool, (records.get((preset, name)) for name in names)))
     return decide_records(own, [records[BASELINE, name] for name in names])
 
@@ -178,22 +195,36 @@ class _Progress:
     def note(self, record: dict[str, Any]) -> None:
         self._done += 1
         came = "right" if record["is_correct"] else "wrong"
-        if record["is_correct"] is None:
+        if record["is_correct"] is None and record["nats"] is None:
+            came = f"{record['score']:.3f}"
+        elif record["is_correct"] is None:
             came = f"{record['nats'] / record['answer_tokens']:.4f} nats a token"
         seconds = time.monotonic() - self._started
         place = f"{self._done}/{self._total}"
-        self._tell(f"{place} {record['preset']} {record['item']} ({record['length']} tokens): {came}, {seconds:.0f} s")
+        size = f"{record['length'] or record['answer_tokens']} tokens"
+        self._tell(f"{place} {record['preset']} {record['item']} ({size}): {came}, {seconds:.0f} s")
 
 
-def _record(preset: str, item: Item, outcome: Outcome) -> dict[str, Any]:
-    about = {"preset": preset, "item": item.name, "task": item.task, "length": item.length, "answer": item.answer}
-    if item.prompt == "":
-        del about["answer"]  # a window of the text, as long as the length says
-    return {**about, **outcome.to_dict()}
+def _record(preset: str, item: Item | HarnessItem, outcome: Outcome) -> dict[str, Any]:
+    return {"preset": preset, **item.describe(), **outcome.to_dict()}
 
 
-def _facts(plan: Plan, loaded: LoadedModel) -> dict[str, Any]:
+def _check_questions(items: Sequence[HarnessItem], records: dict[tuple[str, str], Any], path: pathlib.Path) -> None:
+    """Checks that what was answered before are the same questions: a task's data or file may have changed since."""
+    asked = {item.name: item.asked for item in items}
+    for (_, name), record in records.items():
+        if "asked" in record and asked.get(name, record["asked"]) != record["asked"]:
+            raise ConfigError(
+                f'Cannot go on in "{path}": {name} is another question than the one answered there, since the task or its data have '
+                "changed; give another --out.",
+                code="other_results",
+                details={"item": name},
+            )
+
+
+def _facts(plan: Plan, loaded: LoadedModel, uses_harness: bool) -> dict[str, Any]:
     """What decides the results; a results folder belongs to one set of them."""
+    harness = {"harness": {"version": WANTED, **plan.harness.to_dict()}} if uses_harness else {}
     text = None if plan.text is None else hashlib.sha256(plan.text.read_bytes()).hexdigest()
     return {
         "kittyKv": __version__,
@@ -207,7 +238,14 @@ def _facts(plan: Plan, loaded: LoadedModel) -> dict[str, Any]:
         "text": "excerpt of Treasure Island" if plan.text is None else plan.text.name,
         "textSha256": text,
         "chunkTokens": CHUNK_TOKENS,
+        **harness,
     }
+
+
+def _paths(plan: Plan) -> dict[str, Any]:
+    """What a command that repeats the results names, as it lies here."""
+    paths = {"textPath": plan.text, "includePath": plan.harness.include}
+    return {name: str(path.resolve()) for name, path in paths.items() if path is not None}
 
 
 def _environment(loaded: LoadedModel) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from ..tasks.item import Item
 from .evaluator import Evaluator, GenerationRequest, Likelihood
 from .generations import GenerationResult
+from .harness_items import HarnessItem, answer_harness_items
 from .offline import ASKED, BOOK
 from .outcome import Outcome
 
@@ -15,20 +16,29 @@ SPARE_TOKENS = 16
 END = "\n\n"
 
 
-def answer_items(evaluator: Evaluator, items: Sequence[Item], on_outcome: Callable[[Item, Outcome], None]) -> None:
-    """Answers all ``items`` and hands over each outcome as soon as it is there.
+def answer_items(
+    evaluator: Evaluator,
+    items: Sequence[Item | HarnessItem],
+    on_outcome: Callable[[Item | HarnessItem, Outcome], None],
+    seed: int = 0,
+) -> None:
+    """Answers all ``items`` and hands over each outcome as soon as it is there; ``seed`` is of sampling.
 
     Retrieval is right when greedy decoding would write exactly the answer, which scoring the answer shows; copying and
     arithmetic are decoded.
     """
-    written = []
+    written, theirs = [], []
     for item in items:
-        if item.task == BOOK:
+        if isinstance(item, HarnessItem):
+            theirs.append(item)
+        elif item.task == BOOK:
             on_outcome(item, _book(evaluator, item))
         elif item.task in ASKED:
             on_outcome(item, _asked(evaluator, item))
         else:
             written.append(item)
+    if theirs:
+        answer_harness_items(evaluator, theirs, seed, on_outcome)
     if not written:
         return
     requests = [_request(evaluator, item) for item in written]

@@ -11,7 +11,7 @@ Z95 = 1.959963984540054
 RESAMPLES = 4000
 
 
-def wilson(right: int, items: int) -> tuple[float, float]:
+def wilson(right: float, items: int) -> tuple[float, float]:
     """The 95% interval of a share, after Wilson (1927); (0, 1) of no items."""
     if not items:
         return 0.0, 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .statistics import mcnemar, paired_bootstrap, wilson
@@ -17,7 +17,7 @@ def summarize(records: Sequence[Record], tasks: Sequence[str], presets: Sequence
     rows = []
     for task in tasks:
         of_task = [record for record in records if record["task"] == task]
-        lengths = sorted({record["length"] for record in of_task})
+        lengths = sorted({record["length"] for record in of_task if record["length"] is not None})
         for length in [None, *(lengths if len(lengths) > 1 else [])]:
             chosen = [record for record in of_task if length in (None, record["length"])]
             by_preset = {name: {r["item"]: r for r in chosen if r["preset"] == name} for name in presets}
@@ -29,9 +29,40 @@ def summarize(records: Sequence[Record], tasks: Sequence[str], presets: Sequence
     return rows
 
 
+def by_question(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records of the same question together: it may have been answered several times."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.get("question", record["item"]), []).append(record)
+    return found
+
+
+def share_right(records: Sequence[Record]) -> tuple[int, int, tuple[float, float]]:
+    """How many answers are right, of how many, and the share's 95% interval, in which a question counts once however often asked."""
+    right, questions = sum(record["is_correct"] for record in records), len(by_question(records))
+    return right, len(records), wilson(right / len(records) * questions, questions)
+
+
+def lost_and_won(own: Sequence[Record], base: Sequence[Record]) -> tuple[int, int]:
+    """Questions that the second, and that the first answers better; of records of the same answers."""
+    first, second = by_question(own), by_question(base)
+    better = [
+        sum(record["is_correct"] for record in first[name]) - sum(record["is_correct"] for record in second[name])
+        for name in first
+    ]
+    return sum(each < 0 for each in better), sum(each > 0 for each in better)
+
+
+def is_right_or_wrong(records: Iterable[Record]) -> bool:
+    """Whether all answers are one or the other; some metrics give shares."""
+    return all(record["is_correct"] is not None for record in records)
+
+
 def _row(found: dict[str, Record], baseline: dict[str, Record] | None, preset: str) -> dict[str, Any]:
     own = list(found.values())
     row = {"items": len(own), "compression": sum(record["compression"] for record in own) / len(own)}
+    if len(questions := by_question(own)) < len(own):
+        row["questions"] = len(questions)
     row |= _accuracy(own) | _likelihood(own)
     if preset != BASELINE and baseline:
         shared = [name for name in found if name in baseline]
@@ -41,12 +72,13 @@ def _row(found: dict[str, Record], baseline: dict[str, Record] | None, preset: s
 
 
 def _accuracy(records: list[Record]) -> dict[str, Any]:
-    if records[0]["is_correct"] is None:
+    if any(record["score"] is None for record in records):
         return {}
-    right, count = sum(record["is_correct"] for record in records), len(records)
-    low, high = wilson(right, count)
-    share = sum(record["score"] for record in records) / count
-    return {"correct": right, "accuracy": right / count, "accuracyInterval": [low, high], "meanScore": share}
+    found = {"meanScore": sum(record["score"] for record in records) / len(records)}
+    if not is_right_or_wrong(records):
+        return found
+    right, count, interval = share_right(records)
+    return {"correct": right, "accuracy": right / count, "accuracyInterval": list(interval), **found}
 
 
 def _likelihood(records: list[Record]) -> dict[str, Any]:
@@ -60,11 +92,13 @@ def _likelihood(records: list[Record]) -> dict[str, Any]:
 
 def _compare(own: list[Record], base: list[Record]) -> dict[str, Any]:
     found: dict[str, Any] = {"items": len(own)}
-    if own[0]["is_correct"] is not None:
-        pairs = [(a["is_correct"], b["is_correct"]) for a, b in zip(own, base, strict=True)]
-        lost, won = pairs.count((False, True)), pairs.count((True, False))
+    if is_right_or_wrong([*own, *base]):
+        lost, won = lost_and_won(own, base)
         found |= {"lost": lost, "won": won, "mcnemarP": mcnemar(lost, won)}
-        found["meanScore"] = _interval([r["score"] for r in own], [r["score"] for r in base], [1.0] * len(own))
+    if own[0]["score"] is not None:
+        first, second = by_question(own), by_question(base)
+        means = [[sum(r["score"] for r in side[name]) / len(side[name]) for name in first] for side in (first, second)]
+        found["meanScore"] = _interval(*means, [1.0] * len(first))
     if own[0]["nats"] is not None:
         nats = [[record["nats"] for record in side] for side in (own, base)]
         found["natsPerToken"] = _interval(*nats, [record["answer_tokens"] for record in own])

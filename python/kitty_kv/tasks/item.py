@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,3 +28,8 @@ class Item:
     def name(self) -> str:
         """Its name within one run."""
         return f"{self.task}/{self.index}"
+
+    def describe(self) -> dict[str, Any]:
+        """As a record begins; a window of a text is as long as its length says, and not written down."""
+        about = {"item": self.name, "task": self.task, "length": self.length}
+        return about if self.prompt == "" else {**about, "answer": self.answer}

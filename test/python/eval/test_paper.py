@@ -84,14 +84,3 @@ def test_results_of_another_model_are_refused(tmp_path, capsys):
     assert main([*arguments, "--model", "a"], Harness([0.1])) == 0
     assert main([*arguments, "--model", "b"], Harness([0.1])) == 2
     assert "model was 'a' and is 'b'" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(not has_harness, reason="lm_eval is not installed: pip install kitty-kv[eval]")
-def test_data_that_cannot_be_reached_is_said_before_a_model_is_loaded(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    for name in ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE"):
-        monkeypatch.setenv(name, "1")
-    # The model does not exist: had it been loaded first, that would be said.
-    arguments = ["--tasks", "aime24", "--preset", "fp16", "--model", "/no/such/model", "--out", str(tmp_path / "out")]
-    assert main([*arguments, "--device", "cpu"]) == 1
-    assert "Cannot get a task's data" in capsys.readouterr().err

@@ -127,8 +127,12 @@ def test_names_and_lengths_that_cannot_be_are_refused(loaded):
     assert resolve_tasks(["copying", "offline"]) == ["copying", *[name for name in TASKS if name != "copying"]]
     with pytest.raises(ConfigError, match="did you mean 'passkey'"):
         resolve_tasks(["pass-key"])
-    with pytest.raises(ConfigError, match="--paper aime24"):
-        resolve_tasks(["aime24"])
+    assert resolve_tasks(["aime24"]) == ["aime24"]
+    with pytest.raises(ConfigError, match="lm-evaluation-harness, which has others, is not here"):
+        resolve_tasks(["hellaswag"])
+    assert resolve_tasks(["hellaswag"], others_known=True) == ["hellaswag"]
+    with pytest.raises(ConfigError, match="did you mean 'aime24'"):
+        resolve_tasks(["AIME-24"], others_known=True)
     with pytest.raises(ConfigError, match="the context of kitty-tiny is 4096"):
         check_lengths([512, 8192], loaded)
     with pytest.raises(ConfigError, match="512 tokens or more"):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..early_stop import decide_records
-from ..statistics import RESAMPLES, holm, mcnemar, paired_bootstrap, wilson
-from ..summary import BASELINE, summarize
+from ..statistics import RESAMPLES, holm, mcnemar, paired_bootstrap
+from ..summary import BASELINE, by_question, lost_and_won, share_right, summarize
 from .sources import EvaluationResults
 
 # What may differ between folders of one comparison.
@@ -63,20 +63,31 @@ def _comparison(group: list[EvaluationResults]) -> Comparison:
     records: dict[tuple[str, str], dict[str, Any]] = {}
     for results in group:
         for record in results.records:
-            # The same question: seed and lengths decide it, together with task and number. Windows of a text have no seed.
-            seed = "" if record["task"] == "book_perplexity" else f"{results.run.get('seed')}/"
-            item = f"{seed}{results.run.get('lengths')}/{record['item']}"
-            records.setdefault((record["preset"], item), {**record, "item": item})
+            renamed = {**record, **_names(record, results.run)}
+            records.setdefault((record["preset"], renamed["item"]), renamed)
     run = {name: value for name, value in group[0].run.items() if name not in _FREE}
     environments = list({repr(results.environment): results.environment for results in group}.values())
     seeds = sorted({results.run.get("seed", 0) for results in group})
     return Comparison(run, seeds, environments, group, list(records.values()))
 
 
+def _names(record: dict[str, Any], run: dict[str, Any]) -> dict[str, str]:
+    """Names that are the same for the same question in any folder: seed and lengths decide it, together with task and number."""
+    seed = f"{run.get('seed')}/"
+    if "asked" in record:  # a question of the harness's, whose seed is of sampling alone and whose data may change
+        return {
+            "item": f"{seed}{record['asked']}/{record['item']}",
+            "question": f"{record['asked']}/{record['question']}",
+        }
+    # Windows of a text have no seed.
+    seed = "" if record["task"] == "book_perplexity" else seed
+    return {"item": f"{seed}{run.get('lengths')}/{record['item']}"}
+
+
 def bits(records: Sequence[dict[str, Any]]) -> float:
     """Mean bits of a number in the cache, 16 without quantization, over the longest questions alone."""
-    longest = max(record["length"] for record in records)
-    found = [16 / record["compression"] for record in records if record["length"] == longest]
+    longest = max(record["length"] or 0 for record in records)
+    found = [16 / record["compression"] for record in records if (record["length"] or 0) == longest]
     return sum(found) / len(found)
 
 
@@ -89,9 +100,8 @@ def preset_rows(comparison: Comparison) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"preset": preset, "bits": bits(list(own.values())), "items": len(own)}
         answered = [record for record in own.values() if record["is_correct"] is not None]
         if answered:
-            right = sum(record["is_correct"] for record in answered)
-            row |= {"answers": len(answered), "correct": right, "accuracy": right / len(answered)}
-            row["accuracyInterval"] = list(wilson(right, len(answered)))
+            right, count, interval = share_right(answered)
+            row |= {"answers": count, "correct": right, "accuracy": right / count, "accuracyInterval": list(interval)}
         if preset != BASELINE and base:
             row |= _against(own, base)
         rows.append(row)
@@ -107,7 +117,9 @@ def task_rows(comparison: Comparison) -> list[dict[str, Any]]:
         if row["length"] is not None or row["preset"] == BASELINE or not base:
             continue
         own = [record for record in comparison.of(row["preset"]) if record["task"] == row["task"]]
-        shared = [record for record in own if record["item"] in base]
+        # A question that is asked again tells nothing that a sequential test could count.
+        firsts = [answers[0] for answers in by_question(own).values()]
+        shared = [record for record in firsts if record["item"] in base]
         decision = decide_records(shared, [base[record["item"]] for record in shared])
         if decision is not None:
             row["decided"] = {"decision": decision[0], "afterItems": decision[1]}
@@ -118,14 +130,16 @@ def task_rows(comparison: Comparison) -> list[dict[str, Any]]:
 def _against(own: dict[str, dict[str, Any]], base: dict[str, dict[str, Any]]) -> dict[str, Any]:
     shared = [name for name in own if name in base]
     pairs = [(own[name], base[name]) for name in shared]
-    answered = [(a, b) for a, b in pairs if a["is_correct"] is not None]
+    answered = [(a, b) for a, b in pairs if a["is_correct"] is not None and b["is_correct"] is not None]
     found: dict[str, Any] = {}
     if answered:
-        outcomes = [(a["is_correct"], b["is_correct"]) for a, b in answered]
-        lost, won = outcomes.count((False, True)), outcomes.count((True, False))
-        difference = paired_bootstrap(
-            [float(a) for a, _ in outcomes], [float(b) for _, b in outcomes], [1.0] * len(outcomes)
+        sides = [[pair[side] for pair in answered] for side in (0, 1)]
+        lost, won = lost_and_won(*sides)
+        first, second = (
+            [sum(record["is_correct"] for record in each) / len(each) for each in by_question(side).values()]
+            for side in sides
         )
+        difference = paired_bootstrap(first, second, [1.0] * len(first))
         found["againstFp16"] = {
             "items": len(answered),
             "lost": lost,

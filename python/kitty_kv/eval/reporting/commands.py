@@ -10,11 +10,11 @@ from .sources import EvaluationResults
 
 
 def evaluation_command(results: EvaluationResults) -> str:
-    """Of one results folder; a text and a model in a folder by their names alone."""
+    """Of one results folder; model, text and task files as they lay on the machine that made it."""
     run, records = results.run, results.records
     presets = ",".join(dict.fromkeys(record["preset"] for record in records))
     tasks = ",".join(dict.fromkeys(record["task"] for record in records))
-    limit = 1 + max(int(str(record["item"]).rsplit("/", 1)[-1]) for record in records)
+    limit = 1 + max(int(str(record.get("question", record["item"])).rsplit("/", 1)[-1]) for record in records)
     options = {
         "preset": presets,
         "tasks": tasks,
@@ -23,10 +23,17 @@ def evaluation_command(results: EvaluationResults) -> str:
         "seed": run.get("seed", 0),
     }
     if run.get("model") != "kitty-tiny":
-        options["model"] = run.get("model")
+        options["model"] = run.get("modelPath", run.get("model"))
     if run.get("textSha256") is not None:
-        options["text"] = run.get("text")
-    return _command("kitty-kv eval", options)
+        options["text"] = results.environment.get("textPath", run.get("text"))
+    harness = run.get("harness") or {}
+    theirs = {
+        "include-path": results.environment.get("includePath"),
+        **{_kebab(name): harness.get(name) for name in ("metric", "repeats", "maxNewTokens")},
+    }
+    return _command(
+        "kitty-kv eval", {**options, **{name: value for name, value in theirs.items() if value is not None}}
+    )
 
 
 def simulation_command(document: dict[str, Any], more: str = "") -> str:
