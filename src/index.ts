@@ -20,7 +20,8 @@ export { runSlurmTask, type SlurmTaskSignals } from "./orchestrator/jobs/run-slu
 export { previewSlurm, type SlurmPreview } from "./orchestrator/jobs/preview-slurm.js";
 export { JOB_STATES, isTerminal, type JobState } from "./job/job-state.js";
 export type { Job, JobError, JobFile, JobProgress, JobResult, JobSummary } from "./job/job.js";
-export { MEASURING_KINDS, type JobReport } from "./job/report-schemas.js";
+export type { JobReport } from "./job/report-schemas.js";
+export { MEASURING_KINDS } from "./job/reported-kinds.js";
 export type { JobKind, JobSpec, JobSpecInput } from "./job/job-spec.js";
 export type { JobEvent, KittyEvent } from "./job/event.js";
 export type { EventFeed, EventLog, SubscribeOptions } from "./job/event-log.js";

@@ -9,6 +9,7 @@ import { NewJobPage } from "./pages/new-job-page.js";
 import { NotFoundPage } from "./pages/not-found-page.js";
 import { OverviewPage } from "./pages/overview-page.js";
 import { PlaygroundPage } from "./pages/playground-page.js";
+import { ReportPage } from "./pages/report-page.js";
 import { SignInPage } from "./pages/sign-in-page.js";
 import { SystemPage } from "./pages/system-page.js";
 import { Shell } from "./parts/shell.js";
@@ -21,6 +22,7 @@ const PAGES: Readonly<Record<string, () => ComponentChild>> = {
   "/jobs": () => <JobsPage />,
   "/jobs/new": () => <NewJobPage />,
   "/compare": () => <ComparePage />,
+  "/report": () => <ReportPage />,
   "/instances": () => <InstancesPage />,
   "/playground": () => <PlaygroundPage />,
   "/system": () => <SystemPage />,

@@ -8,6 +8,7 @@ import "./styles/shell.css";
 import "./styles/parts.css";
 import "./styles/jobs.css";
 import "./styles/pages.css";
+import "./styles/report.css";
 import "./styles/ansi.css";
 
 followSystem();

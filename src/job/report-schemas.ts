@@ -1,12 +1,6 @@
 import { z } from "zod";
-import { JOB_KINDS, type JobKind } from "./job-spec.js";
+import { JOB_KINDS } from "./job-spec.js";
 import { JOB_STATES } from "./job-state.js";
-
-/** What measures something that a report shows; a sweep of these stands for its children. */
-export const MEASURING_KINDS: readonly JobKind[] = ["eval", "latency", "simulate"];
-
-/** The most jobs that one report is asked of by name; a sweep is one. */
-export const MOST_REPORTED_JOBS = 200;
 
 const count = z.number().int().nonnegative();
 const record = z.record(z.string(), z.unknown());

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { jobReportSchema, MOST_REPORTED_JOBS } from "../job/report-schemas.js";
+import { jobReportSchema } from "../job/report-schemas.js";
+import { MOST_REPORTED_JOBS } from "../job/reported-kinds.js";
 import { endpoint, type Endpoint } from "./endpoint.js";
 
 const writeReport = endpoint({

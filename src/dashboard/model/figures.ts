@@ -72,7 +72,7 @@ export function titleOf(name: string): string {
     .map((part) => part.replace(/(Ms|Bytes|Seconds)$/, "").replace(/([a-z0-9])([A-Z])/g, "$1 $2"))
     .filter((part) => part !== "")
     .join(" · ");
-  const text = words === "" ? name : words;
+  const text = (words === "" ? name : words).replace(/\bkl\b/i, "KL");
   return text.charAt(0).toUpperCase() + text.slice(1).replace(/ [A-Z](?=[a-z])/g, (letter) => letter.toLowerCase());
 }
 

@@ -31,7 +31,7 @@ export function ComparePage() {
     <>
       <PageHead over={<a href="/jobs">Jobs</a>} title="Compare" />
       {error === undefined ? null : <Notice kind="error">{error}</Notice>}
-      <JobPicker ids={ids} most={MOST} />
+      <JobPicker ids={ids} most={MOST} toAddress={toAddress} isOffered={({ state }) => state === "succeeded"} />
       {ids.length === 0 ? <Empty title="Choose two to four jobs to see them side by side." /> : null}
       {data === undefined && ids.length > 0 && error === undefined ? <Loading what="the jobs" /> : null}
       {jobs.length === 0 ? null : <Comparison jobs={jobs} />}
@@ -102,6 +102,10 @@ function ComparedFigure({ jobs, rows }: { jobs: readonly Job[]; rows: readonly C
       <BarList label={titleOf(row.name)} items={items} />
     </Card>
   );
+}
+
+function toAddress(ids: readonly string[]): string {
+  return ids.length === 0 ? "/compare" : `/compare?ids=${ids.join(",")}`;
 }
 
 function readIds(query: string): string[] {

@@ -20,6 +20,9 @@ export function JobsPage() {
   return (
     <div class="jobs-page">
       <PageHead title="Jobs">
+        <a class="button" href="/report">
+          Report
+        </a>
         <a class="button primary" href="/jobs/new">
           New job
         </a>

@@ -5,7 +5,7 @@ import { BarList } from "./bar-list.js";
 const PREFERRED = ["tokensPerSecond", "simulated.perplexity", "accuracy", "stepMs", "klDivergence", "completionTokens"];
 
 /** Rows that were measured: one of their figures as a chart, all of them as a table. */
-export function FigureTableView({ table }: { table: FigureTable }) {
+export function FigureTableView({ table, of }: { table: FigureTable; of?: string | undefined }) {
   const columns = chartColumns(table);
   const [chosen, setChosen] = useState(PREFERRED.find((name) => columns.includes(name)) ?? columns[0]);
   const labels = rowLabels(table);
@@ -41,7 +41,7 @@ export function FigureTableView({ table }: { table: FigureTable }) {
       )}
       <details class="chart-table" open={chosen === undefined}>
         <summary>All figures as a table</summary>
-        <RowsTable table={table} />
+        <RowsTable table={table} of={of} />
       </details>
     </div>
   );
@@ -52,9 +52,11 @@ function toBar(name: string, column: string, row: Row) {
   return { name, value: typeof value === "number" ? value : null, text: formatValue(column, value) };
 }
 
-function RowsTable({ table: { name, columns, rows } }: { table: FigureTable }) {
+/** All columns of rows that were measured. */
+export function RowsTable({ table: { name, columns, rows }, of }: { table: FigureTable; of?: string | undefined }) {
+  const label = [titleOf(name), ...(of === undefined ? [] : [of]), "as a table"].join(", ");
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label={`${titleOf(name)}, as a table`}>
+    <div class="scroll" tabIndex={0} role="region" aria-label={label}>
       <table>
         <thead>
           <tr>

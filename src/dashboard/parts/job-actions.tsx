@@ -1,9 +1,10 @@
 import { useState } from "preact/hooks";
-import type { JobSummary } from "../../server/wire/jobs.js";
+import type { Job } from "../../server/wire/jobs.js";
+import { canReport, reportAddress } from "../model/reportable.js";
 import { actOnJobs, canCancel, canRetry, type JobAction } from "../state/job-actions.js";
 
 /** What can be done with one job now. */
-export function JobActions({ job }: { job: JobSummary }) {
+export function JobActions({ job }: { job: Job }) {
   const [isBusy, setBusy] = useState(false);
   const act = async (action: JobAction): Promise<void> => {
     setBusy(true);
@@ -12,6 +13,11 @@ export function JobActions({ job }: { job: JobSummary }) {
   };
   return (
     <>
+      {canReport(job) ? (
+        <a class="button" href={reportAddress([job.id])}>
+          {job.state === "succeeded" ? "Report" : "Report so far"}
+        </a>
+      ) : null}
       <a class="button" href={`/compare?ids=${job.id}`}>
         Compare
       </a>

@@ -1,3 +1,4 @@
+import type { JobSummary } from "../../server/wire/jobs.js";
 import { readQuery, select } from "../model/job-query.js";
 import { navigate } from "../router.js";
 import { watchTable } from "../state/live.js";
@@ -5,14 +6,22 @@ import { Icon } from "./icon.js";
 
 const OFFERED = 200;
 
-/** Which jobs are compared: those that are, each to be taken out, and others to be put in. */
-export function JobPicker({ ids, most }: { ids: readonly string[]; most: number }) {
+interface JobPickerProps {
+  ids: readonly string[];
+  most: number;
+  /** Where the page shows jobs, which may be none. */
+  toAddress: (ids: readonly string[]) => string;
+  isOffered: (job: JobSummary) => boolean;
+}
+
+/** Which jobs a page is about: those that it shows, each to be taken out, and others to be put in. */
+export function JobPicker({ ids, most, toAddress, isOffered }: JobPickerProps) {
   const table = watchTable();
   const show = (next: readonly string[]): void => {
-    navigate(next.length === 0 ? "/compare" : `/compare?ids=${next.join(",")}`, { isReplaced: true });
+    navigate(toAddress(next), { isReplaced: true });
   };
-  const others = select(table.all(), readQuery(new URLSearchParams("state=succeeded")), 0)
-    .filter(({ id }) => !ids.includes(id))
+  const others = select(table.all(), readQuery(new URLSearchParams()), 0)
+    .filter((job) => !ids.includes(job.id) && isOffered(job))
     .slice(0, OFFERED);
   return (
     <div class="picker">

@@ -1,6 +1,8 @@
 import { useState } from "preact/hooks";
 import type { JobSummary } from "../../server/wire/jobs.js";
+import { MOST_REPORTED_JOBS } from "../../server/wire/reports.js";
 import { formatNumber } from "../model/format.js";
+import { canReport, reportAddress } from "../model/reportable.js";
 import { navigate } from "../router.js";
 import { actOnJobs, canCancel, canRetry, type JobAction } from "../state/job-actions.js";
 import { isComplete, MOST_JOBS, table } from "../state/live.js";
@@ -46,6 +48,16 @@ export function SelectionBar({ shown, selected, onChange }: SelectionBarProps) {
         }}
       >
         Compare
+      </button>
+      <button
+        type="button"
+        disabled={jobs.length > MOST_REPORTED_JOBS || !jobs.every(canReport)}
+        title="One report about jobs that evaluate, simulate or measure latency, and about sweeps of them"
+        onClick={() => {
+          navigate(reportAddress(jobs.map(({ id }) => id)));
+        }}
+      >
+        Report
       </button>
       <button
         type="button"

@@ -52,5 +52,5 @@ export function Shell({ children }: { children: ComponentChildren }) {
 
 function isCurrent(link: string, path: string): boolean {
   if (link === "/") return path === "/";
-  return path === link || path.startsWith(`${link}/`) || (link === "/jobs" && path === "/compare");
+  return path === link || path.startsWith(`${link}/`) || (link === "/jobs" && ["/compare", "/report"].includes(path));
 }

@@ -4,7 +4,8 @@ import type { JobService } from "../../job/job-service.js";
 import type { JobKind } from "../../job/job-spec.js";
 import { isTerminal, type JobState } from "../../job/job-state.js";
 import type { Job, JobSummary } from "../../job/job.js";
-import { MEASURING_KINDS, type LeftOutJob, type ReportedJob } from "../../job/report-schemas.js";
+import type { LeftOutJob, ReportedJob } from "../../job/report-schemas.js";
+import { MEASURING_KINDS } from "../../job/reported-kinds.js";
 import { JobFolder } from "./job-folder.js";
 
 /** Of an evaluation's items: a line each, the last one perhaps still being written. */

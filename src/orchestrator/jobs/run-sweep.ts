@@ -5,7 +5,7 @@ import { expandSweep } from "../../job/sweep.js";
 import { isTerminal } from "../../job/job-state.js";
 import type { Job } from "../../job/job.js";
 import { KittyError } from "../../errors.js";
-import { MEASURING_KINDS } from "../../job/report-schemas.js";
+import { MEASURING_KINDS } from "../../job/reported-kinds.js";
 import { REPORT_FILES, runReport } from "../../runner/run-report.js";
 import { checkOne } from "./check-job.js";
 import type { AttemptContext, JobExecutor } from "./executor.js";

@@ -1,3 +1,4 @@
+export { MEASURING_KINDS, MOST_REPORTED_JOBS } from "../../job/reported-kinds.js";
 export type {
   Comparison,
   JobReport,

@@ -77,6 +77,37 @@ export async function findBarriers(page: Page): Promise<string[]> {
   });
 }
 
+/** Pages by name, each on a desk and on a phone: no barrier that axe knows, nothing wider than the screen, and a picture kept. */
+export async function inspectPages(
+  open: (options: BrowserContextOptions) => Promise<Page>,
+  theme: "light" | "dark",
+  pages: readonly [name: string, path: string, ready: RegExp][],
+): Promise<void> {
+  for (const [size, viewport] of [
+    ["desk", DESKTOP],
+    ["phone", PHONE],
+  ] as const) {
+    const page = await open({ viewport, colorScheme: theme });
+    for (const [name, path, ready] of pages) {
+      await goTo(page, path);
+      await page.getByText(ready).first().waitFor();
+      expect([name, size, await findBarriers(page)]).toEqual([name, size, []]);
+      const width = await page.evaluate(() => document.documentElement.scrollWidth);
+      expect([name, size, width]).toEqual([name, size, viewport.width]);
+      await screenshot(page, `${name}-${size}-${theme}`);
+    }
+    await closePage(page);
+  }
+}
+
+/** Inside the page, as a link does it. */
+export async function goTo(page: Page, path: string): Promise<void> {
+  await page.evaluate((address) => {
+    history.pushState(undefined, "", address);
+    dispatchEvent(new PopStateEvent("popstate"));
+  }, path);
+}
+
 /** Kept as an artifact of the tests. */
 export async function screenshot(page: Page, name: string): Promise<void> {
   mkdirSync(ARTIFACTS, { recursive: true });

@@ -1,37 +1,21 @@
 import { readFile } from "node:fs/promises";
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { whyNoRealWorker } from "../../src/real-worker.js";
-import { startTestServer, type TestServer } from "../../src/server/test-server.js";
-import { closePage, DASHBOARD, launch, openPage, screenshot, whyNoBrowser } from "./browser.js";
+import type { Page } from "playwright-core";
+import { describe, expect, test } from "vitest";
+import { closePage, openPage, screenshot } from "./browser.js";
 import { FlakyNetwork } from "./flaky-network.js";
+import { dashboardProblem, testDashboard } from "./test-dashboard.js";
 
-const reason = whyNoRealWorker() ?? whyNoBrowser();
 /** Long enough to be looked at while it runs. */
 const LONG = { kind: "generate", params: { prompts: Array.from({ length: 200 }, () => "The cat"), maxNewTokens: 200 } };
 const SHORT = { kind: "generate", params: { prompts: ["The cat"], maxNewTokens: 4 } };
 
-describe.skipIf(reason !== undefined)("jobs in the dashboard", () => {
-  let running: TestServer;
-  let browser: Browser;
-
-  beforeAll(async () => {
-    running = await startTestServer({ dashboard: DASHBOARD });
-    browser = await launch();
-  });
-  afterAll(async () => {
-    await browser.close();
-    await running[Symbol.asyncDispose]();
-  });
-
-  async function submit(spec: object): Promise<string> {
-    return ((await (await running.ask("/api/jobs", { body: spec })).json()) as { id: string }).id;
-  }
+describe.skipIf(dashboardProblem !== undefined)("jobs in the dashboard", () => {
+  const dashboard = testDashboard();
 
   const row = (page: Page, name: string) => page.getByRole("row").filter({ hasText: name });
 
   test("one is submitted from the form, watched, cancelled and retried", async () => {
-    const page = await openPage(browser, running.server, "/jobs/new", { allowed: /400/ });
+    const page = await dashboard.open("/jobs/new", { allowed: /400/ });
     await page.getByText("The orchestrator takes this spec.").waitFor();
     await page.getByLabel("Name", { exact: true }).fill("From the form");
     await page.getByLabel("Prompts", { exact: true }).fill("The cat\n".repeat(200));
@@ -52,7 +36,7 @@ describe.skipIf(reason !== undefined)("jobs in the dashboard", () => {
     await page.getByRole("button", { name: "Cancel" }).click();
     await page.getByRole("button", { name: "Retry" }).waitFor();
     const id = new URL(page.url()).pathname.split("/").at(-1) ?? "";
-    expect((await running.kitty.jobs.service.get(id)).state).toBe("cancelled");
+    expect((await dashboard.running.kitty.jobs.service.get(id)).state).toBe("cancelled");
     await page.getByRole("button", { name: "Retry" }).click();
     await page.getByText("attempt 2", { exact: true }).first().waitFor();
     await page.getByRole("button", { name: "Cancel" }).click();
@@ -61,7 +45,7 @@ describe.skipIf(reason !== undefined)("jobs in the dashboard", () => {
   });
 
   test("one is submitted as YAML, whose mistakes are named with their lines", async () => {
-    const page = await openPage(browser, running.server, "/jobs/new", { allowed: /400/ });
+    const page = await dashboard.open("/jobs/new", { allowed: /400/ });
     await page.getByRole("radio", { name: "YAML" }).check();
     const editor = page.getByLabel("Spec as YAML");
     await editor.fill("kind: generate\nparams: { maxNewToken: 4 }\n");
@@ -83,8 +67,10 @@ describe.skipIf(reason !== undefined)("jobs in the dashboard", () => {
   });
 
   test("many are found by search, chosen and cancelled at once, with the search in the address", async () => {
-    const ids = await Promise.all([1, 2, 3].map((index) => submit({ ...LONG, name: `Bulk ${String(index)}` })));
-    const page = await openPage(browser, running.server, "/jobs");
+    const ids = await Promise.all(
+      [1, 2, 3].map((index) => dashboard.submit({ ...LONG, name: `Bulk ${String(index)}` })),
+    );
+    const page = await dashboard.open("/jobs");
     await page.getByLabel("Search names, ids and errors").fill("bulk");
     await expect.poll(() => page.getByRole("row").count()).toBe(4);
     expect(page.url()).toContain("q=bulk");
@@ -95,7 +81,7 @@ describe.skipIf(reason !== undefined)("jobs in the dashboard", () => {
     await expect
       .poll(() => page.getByRole("row").filter({ hasText: "cancelled" }).count(), { timeout: 20_000 })
       .toBe(3);
-    for (const id of ids) expect((await running.kitty.jobs.service.get(id)).state).toBe("cancelled");
+    for (const id of ids) expect((await dashboard.running.kitty.jobs.service.get(id)).state).toBe("cancelled");
     await closePage(page);
   });
 
@@ -105,9 +91,9 @@ describe.skipIf(reason !== undefined)("jobs in the dashboard", () => {
       name: `Of ${String(maxNewTokens)}`,
       params: { ...SHORT.params, maxNewTokens },
     }));
-    const ids = await Promise.all(specs.map(submit));
-    await Promise.all(ids.map((id) => running.kitty.jobs.service.wait(id)));
-    const page = await openPage(browser, running.server, "/jobs?q=Of&sort=name.asc");
+    const ids = await Promise.all(specs.map(dashboard.submit));
+    await Promise.all(ids.map((id) => dashboard.running.kitty.jobs.service.wait(id)));
+    const page = await dashboard.open("/jobs?q=Of&sort=name.asc");
     await row(page, "Of 4").getByRole("checkbox").check();
     await row(page, "Of 12").getByRole("checkbox").check();
     await page.getByRole("button", { name: "Compare" }).click();
@@ -120,14 +106,16 @@ describe.skipIf(reason !== undefined)("jobs in the dashboard", () => {
   });
 
   test("what happens while the network is cut is there when it is back, each thing once", async () => {
-    await using network = await FlakyNetwork.to(running.server.url);
-    const reached = { url: network.url, token: running.server.token };
-    const page = await openPage(browser, reached, "/jobs?q=Cut", { allowed: /Failed to load resource|WebSocket/ });
+    await using network = await FlakyNetwork.to(dashboard.running.server.url);
+    const reached = { url: network.url, token: dashboard.running.server.token };
+    const page = await openPage(dashboard.browser, reached, "/jobs?q=Cut", {
+      allowed: /Failed to load resource|WebSocket/,
+    });
     await page.getByText("Live", { exact: true }).waitFor();
     network.cut();
     await page.getByText("Offline", { exact: true }).waitFor();
-    const ids = await Promise.all([1, 2].map((index) => submit({ ...SHORT, name: `Cut ${String(index)}` })));
-    await Promise.all(ids.map((id) => running.kitty.jobs.service.wait(id)));
+    const ids = await Promise.all([1, 2].map((index) => dashboard.submit({ ...SHORT, name: `Cut ${String(index)}` })));
+    await Promise.all(ids.map((id) => dashboard.running.kitty.jobs.service.wait(id)));
     network.mend();
     await page.getByText("Live", { exact: true }).waitFor();
     await expect.poll(() => page.getByRole("row").filter({ hasText: "succeeded" }).count()).toBe(2);
@@ -135,24 +123,26 @@ describe.skipIf(reason !== undefined)("jobs in the dashboard", () => {
   });
 
   test("where WebSockets do not get through, the page asks instead", async () => {
-    await using network = await FlakyNetwork.to(running.server.url);
+    await using network = await FlakyNetwork.to(dashboard.running.server.url);
     network.blocksWebSockets = true;
-    const reached = { url: network.url, token: running.server.token };
-    const page = await openPage(browser, reached, "/jobs?q=Asked", { allowed: /WebSocket/ });
+    const reached = { url: network.url, token: dashboard.running.server.token };
+    const page = await openPage(dashboard.browser, reached, "/jobs?q=Asked", { allowed: /WebSocket/ });
     await page.getByText("Polling", { exact: true }).waitFor();
-    await submit({ ...SHORT, name: "Asked for" });
+    await dashboard.submit({ ...SHORT, name: "Asked for" });
     await row(page, "Asked for").filter({ hasText: "succeeded" }).waitFor();
     await closePage(page);
   });
 
   test("a connection that died in a machine's sleep is noticed when the page is shown again", async () => {
-    await using network = await FlakyNetwork.to(running.server.url);
-    const reached = { url: network.url, token: running.server.token };
-    const page = await openPage(browser, reached, "/jobs?q=Slept", { allowed: /Failed to load resource|WebSocket/ });
+    await using network = await FlakyNetwork.to(dashboard.running.server.url);
+    const reached = { url: network.url, token: dashboard.running.server.token };
+    const page = await openPage(dashboard.browser, reached, "/jobs?q=Slept", {
+      allowed: /Failed to load resource|WebSocket/,
+    });
     await page.getByText("Live", { exact: true }).waitFor();
     network.freeze();
-    const id = await submit({ ...SHORT, name: "Slept through" });
-    await running.kitty.jobs.service.wait(id);
+    const id = await dashboard.submit({ ...SHORT, name: "Slept through" });
+    await dashboard.running.kitty.jobs.service.wait(id);
     await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
     await row(page, "Slept through").filter({ hasText: "succeeded" }).waitFor();
     await closePage(page);

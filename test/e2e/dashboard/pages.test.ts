@@ -1,94 +1,49 @@
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { runChecks } from "../../../src/cli/doctor/run-checks.js";
-import { whyNoRealWorker } from "../../src/real-worker.js";
-import { startTestServer, type TestServer } from "../../src/server/test-server.js";
-import {
-  closePage,
-  DASHBOARD,
-  DESKTOP,
-  findBarriers,
-  launch,
-  openPage,
-  PHONE,
-  screenshot,
-  whyNoBrowser,
-} from "./browser.js";
+import { closePage, findBarriers, goTo, inspectPages } from "./browser.js";
+import { dashboardProblem, testDashboard } from "./test-dashboard.js";
 
-const reason = whyNoRealWorker() ?? whyNoBrowser();
 const HOSTILE = `<img src=x onerror="window.hit=1"><script>window.hit=2</script>"'\u202e`;
 
-interface Known {
-  id: string;
-}
-
-describe.skipIf(reason !== undefined)("every page of the dashboard", () => {
-  let running: TestServer;
-  let browser: Browser;
-  let job: Known;
-  let sweep: Known;
-
-  beforeAll(async () => {
-    running = await startTestServer({ dashboard: DASHBOARD, checkMachine: runChecks });
-    browser = await launch();
+describe.skipIf(dashboardProblem !== undefined)("every page of the dashboard", () => {
+  let job: string;
+  let sweep: string;
+  const dashboard = testDashboard({ checkMachine: runChecks }, async ({ submit, running }) => {
     job = await submit({ kind: "generate", name: HOSTILE, params: { prompts: [HOSTILE], maxNewTokens: 8 } });
     const base = { kind: "generate", params: { prompts: ["The cat"] } };
     sweep = await submit({ kind: "sweep", name: "Tokens", params: { base, matrix: { maxNewTokens: [4, 8, 12] } } });
-    await Promise.all([job, sweep].map(({ id }) => running.kitty.jobs.service.wait(id)));
-    const { id } = (await (await running.ask("/api/sessions", { body: {} })).json()) as Known;
+    await Promise.all([job, sweep].map((id) => running.kitty.jobs.service.wait(id)));
+    const { id } = (await (await running.ask("/api/sessions", { body: {} })).json()) as { id: string };
     await running.ask(`/api/sessions/${id}/generate`, { body: { prompt: HOSTILE, maxNewTokens: 16 } });
   });
-  afterAll(async () => {
-    await browser.close();
-    await running[Symbol.asyncDispose]();
-  });
-
-  async function submit(spec: object): Promise<Known> {
-    return (await (await running.ask("/api/jobs", { body: spec })).json()) as Known;
-  }
 
   /** Each page's address, its heading, and a text that is there once it has what it shows. */
-  function pages(): [name: string, path: string, ready: string][] {
+  function pages(): [name: string, path: string, ready: RegExp][] {
     return [
-      ["overview", "/", "Sessions"],
-      ["jobs", "/jobs", "Submitted"],
-      ["new-job", "/jobs/new", "The orchestrator takes this spec."],
-      ["job", `/jobs/${job.id}`, "Conditions|Result"],
-      ["sweep", `/jobs/${sweep.id}`, "3 children"],
-      ["compare", `/compare?ids=${job.id},${sweep.id}`, "Only what differs"],
-      ["playground", "/playground", "Generate"],
-      ["instances", "/instances", "No Apptainer instance runs"],
-      ["system", "/system", "bundled model"],
-      ["unknown-job", "/jobs/nothing", "Cannot find job"],
+      ["overview", "/", /Sessions/],
+      ["jobs", "/jobs", /Submitted/],
+      ["new-job", "/jobs/new", /The orchestrator takes this spec./],
+      ["job", `/jobs/${job}`, /Conditions|Result/],
+      ["sweep", `/jobs/${sweep}`, /3 children/],
+      ["compare", `/compare?ids=${job},${sweep}`, /Only what differs/],
+      ["playground", "/playground", /Generate/],
+      ["instances", "/instances", /No Apptainer instance runs/],
+      ["system", "/system", /bundled model/],
+      ["unknown-job", "/jobs/nothing", /Cannot find job/],
     ];
   }
 
   for (const theme of ["light", "dark"] as const) {
     test(`has no barrier that axe knows, and stays in its width, in ${theme}, on a desk and on a phone`, async () => {
-      for (const [size, viewport] of [
-        ["desk", DESKTOP],
-        ["phone", PHONE],
-      ] as const) {
-        const allowed = /404/;
-        const page = await openPage(browser, running.server, "/", { viewport, colorScheme: theme, allowed });
-        for (const [name, path, ready] of pages()) {
-          await goTo(page, path);
-          await page.getByText(new RegExp(ready)).first().waitFor();
-          expect([name, size, await findBarriers(page)]).toEqual([name, size, []]);
-          const width = await page.evaluate(() => document.documentElement.scrollWidth);
-          expect([name, size, width]).toEqual([name, size, viewport.width]);
-          await screenshot(page, `${name}-${size}-${theme}`);
-        }
-        await closePage(page);
-      }
+      await inspectPages((options) => dashboard.open("/", { ...options, allowed: /404/ }), theme, pages());
     }, 180_000);
   }
 
   test("shows hostile names, prompts and logs as text", async () => {
-    const page = await openPage(browser, running.server, `/jobs/${job.id}`);
+    const page = await dashboard.open(`/jobs/${job}`);
     await page.getByRole("heading", { level: 1, name: "<img src=x" }).waitFor();
     await page.getByText("window.hit=2").first().waitFor();
-    for (const path of ["/jobs", "/", `/compare?ids=${job.id}`]) {
+    for (const path of ["/jobs", "/", `/compare?ids=${job}`]) {
       await goTo(page, path);
       await expect.poll(() => page.content()).toContain("&lt;img");
     }
@@ -98,10 +53,10 @@ describe.skipIf(reason !== undefined)("every page of the dashboard", () => {
   });
 
   test("takes the token out of the address, keeps it in no link, and asks for it where there is none", async () => {
-    const page = await openPage(browser, running.server, "/jobs?q=cat", { allowed: /401/ });
+    const page = await dashboard.open("/jobs?q=cat", { allowed: /401/ });
     await page.getByText("jobs").first().waitFor();
-    expect(await page.evaluate(() => location.href)).toBe(`${running.server.url}/jobs?q=cat`);
-    expect(await page.content()).not.toContain(running.server.token);
+    expect(await page.evaluate(() => location.href)).toBe(`${dashboard.running.server.url}/jobs?q=cat`);
+    expect(await page.content()).not.toContain(dashboard.running.server.token);
     await page.evaluate(() => {
       localStorage.clear();
     });
@@ -110,18 +65,18 @@ describe.skipIf(reason !== undefined)("every page of the dashboard", () => {
     await page.getByRole("button", { name: "Open the dashboard" }).click();
     await page.getByText("does not take this token").waitFor();
     expect(await findBarriers(page)).toEqual([]);
-    await page.getByLabel("Token").fill(running.server.token);
+    await page.getByLabel("Token").fill(dashboard.running.server.token);
     await page.getByRole("button", { name: "Open the dashboard" }).click();
     await page.getByRole("heading", { name: "Jobs" }).waitFor();
     await closePage(page);
   });
 
   test("forbids inline scripts, and lets a page of somebody else neither read nor write", async () => {
-    const response = await fetch(running.server.url);
+    const response = await fetch(dashboard.running.server.url);
     const policy = response.headers.get("content-security-policy") ?? "";
     expect(policy).toMatch(/default-src 'none'.*script-src 'self'/);
     expect(policy).not.toContain("unsafe");
-    const page = await (await browser.newContext()).newPage();
+    const page = await (await dashboard.browser.newContext()).newPage();
     await page.goto("data:text/html,<p>somebody else");
     const outcome = await page.evaluate(
       async ([url, token]) => {
@@ -146,16 +101,16 @@ describe.skipIf(reason !== undefined)("every page of the dashboard", () => {
         });
         return { read, write, socket };
       },
-      [running.server.url, running.server.token] as const,
+      [dashboard.running.server.url, dashboard.running.server.token] as const,
     );
     expect(outcome).toMatchObject({ read: "refused", socket: "refused" });
-    const { jobs } = (await (await running.ask("/api/jobs")).json()) as { jobs: unknown[] };
+    const { jobs } = (await (await dashboard.running.ask("/api/jobs")).json()) as { jobs: unknown[] };
     expect(jobs).toHaveLength(5);
     await page.context().close();
   });
 
   test("can be used with the keyboard alone", async () => {
-    const page = await openPage(browser, running.server, "/jobs");
+    const page = await dashboard.open("/jobs");
     await page.getByRole("table").waitFor();
     await page.keyboard.press("Tab");
     expect(await page.evaluate(() => document.activeElement?.textContent)).toContain("Skip to content");
@@ -166,11 +121,3 @@ describe.skipIf(reason !== undefined)("every page of the dashboard", () => {
     await closePage(page);
   });
 });
-
-/** Inside the page, as a link does it. */
-async function goTo(page: Page, path: string): Promise<void> {
-  await page.evaluate((address) => {
-    history.pushState(undefined, "", address);
-    dispatchEvent(new PopStateEvent("popstate"));
-  }, path);
-}

@@ -1,30 +1,16 @@
-import type { Browser } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { whyNoRealWorker } from "../../src/real-worker.js";
-import { startTestServer, type TestServer } from "../../src/server/test-server.js";
-import { closePage, DASHBOARD, launch, openPage, screenshot, whyNoBrowser } from "./browser.js";
+import { describe, expect, test } from "vitest";
+import { closePage, screenshot } from "./browser.js";
+import { dashboardProblem, testDashboard } from "./test-dashboard.js";
 
-const reason = whyNoRealWorker() ?? whyNoBrowser();
-
-describe.skipIf(reason !== undefined)("the playground", () => {
-  let running: TestServer;
-  let browser: Browser;
-
-  beforeAll(async () => {
-    running = await startTestServer({ dashboard: DASHBOARD });
-    browser = await launch();
-  });
-  afterAll(async () => {
-    await browser.close();
-    await running[Symbol.asyncDispose]();
-  });
+describe.skipIf(dashboardProblem !== undefined)("the playground", () => {
+  const dashboard = testDashboard();
 
   async function openSessions(): Promise<{ id: string }[]> {
-    return ((await (await running.ask("/api/sessions")).json()) as { sessions: { id: string }[] }).sessions;
+    return ((await (await dashboard.running.ask("/api/sessions")).json()) as { sessions: { id: string }[] }).sessions;
   }
 
   test("streams one prompt under two presets, says what each costs, and saves, restores and forks", async () => {
-    const page = await openPage(browser, running.server, "/playground");
+    const page = await dashboard.open("/playground");
     const [left, right] = [
       page.getByRole("region", { name: "Left session" }),
       page.getByRole("region", { name: "Right session" }),
@@ -69,13 +55,13 @@ describe.skipIf(reason !== undefined)("the playground", () => {
   });
 
   test("stops within a moment, and says why where it cannot write", async () => {
-    const page = await openPage(browser, running.server, "/playground", { allowed: /404/ });
+    const page = await dashboard.open("/playground", { allowed: /404/ });
     await page.getByLabel("New tokens").fill("5000");
     await page.getByRole("button", { name: "Generate" }).click();
     await page.getByRole("region", { name: "Left session" }).getByText("writing …").waitFor();
     await page.getByRole("button", { name: "Stop" }).click();
     await page.getByRole("button", { name: "Stop" }).waitFor({ state: "detached" });
-    for (const { id } of await openSessions()) await running.ask(`/api/sessions/${id}`, { method: "DELETE" });
+    for (const { id } of await openSessions()) await dashboard.running.ask(`/api/sessions/${id}`, { method: "DELETE" });
     await page.getByLabel("New tokens").fill("4");
     await page.getByRole("button", { name: "Generate" }).click();
     await page
