@@ -123,6 +123,7 @@ async function measureFollowing(folder: string): Promise<object> {
       batch: "kitty-kv-bench",
       batchFolder: bin,
       index,
+      tasks: FOLLOWED,
       jobId: "5",
       id: `5_${String(index)}`,
       submittedMs: 0,

@@ -4,7 +4,7 @@ import { describeExit } from "../slurm/exit-code.js";
 import type { SlurmEnd } from "../slurm/job-state.js";
 import type { KnownJob } from "../slurm/squeue.js";
 import { deferred } from "../util/deferred.js";
-import { readOutcome, readProgress, taskFile, writeWhole, type Outcome } from "./slurm-files.js";
+import { hasStarted, readOutcome, readProgress, taskFile, writeWhole, type Outcome } from "./slurm-files.js";
 import { readFrom } from "./slurm-notices.js";
 import type { Placement } from "./slurm-submitter.js";
 
@@ -21,9 +21,13 @@ export interface TaskHooks {
   onLog: (line: string) => void;
 }
 
-/** How a task ended: by what it left itself, else as Slurm says; `vanished` is known to nobody any more. */
+/**
+ * How a task ended: by what it left itself, else as Slurm says. `vanished` is known to nobody any more, `unmet` waited for
+ * a task that did not succeed.
+ */
 export type TaskEnd =
-  { kind: "outcome"; outcome: Outcome } | { kind: "gone"; how: SlurmEnd | "vanished" | "hopeless"; found: string };
+  | { kind: "outcome"; outcome: Outcome }
+  | { kind: "gone"; how: SlurmEnd | "vanished" | "hopeless" | "unmet"; found: string };
 
 /** One task of a submission, as far as it is known. */
 export class FollowedTask {
@@ -35,6 +39,8 @@ export class FollowedTask {
   #hasEnded = false;
   #hasBegun = false;
   #isNoticed = false;
+  /** As far as it was seen; one that was never seen has not begun either, unless it left a note. */
+  #isWaiting = true;
   #misses = 0;
   #told = "";
   #toldProgress = "";
@@ -80,8 +86,10 @@ export class FollowedTask {
     if (phase !== "ended") this.#over = undefined;
     else this.#over ??= { job, sinceMs: performance.now() };
     if (phase === "running") this.#begin();
-    if (phase === "pending") this.#hasBegun = false;
-    if (job.reason?.isHopeless === true) this.#end({ kind: "gone", how: "hopeless", found: job.reason.text });
+    this.#isWaiting = phase === "pending";
+    if (this.#isWaiting) this.#hasBegun = false;
+    if (job.isUnmet) this.#end({ kind: "gone", how: "unmet", found: "a job that it needs did not succeed" });
+    else if (job.reason?.isHopeless === true) this.#end({ kind: "gone", how: "hopeless", found: job.reason.text });
     return this.#tell(job);
   }
 
@@ -90,8 +98,15 @@ export class FollowedTask {
     return ++this.#misses;
   }
 
-  /** Neither the queue nor accounting has it. */
-  vanish(): void {
+  /**
+   * Neither the queue nor accounting has it. Slurm keeps nothing of a task that is cancelled while it waits, where others of
+   * its array go on.
+   */
+  vanish(isArrayKnown: boolean): void {
+    if (isArrayKnown && this.#isWaiting && !hasStarted(this.#folder, this.placement)) {
+      this.#end({ kind: "gone", how: "cancelled", found: "it was taken out of Slurm's queue while it waited" });
+      return;
+    }
     this.#end({ kind: "gone", how: "vanished", found: "Slurm does not know it any more, and it left no result" });
   }
 

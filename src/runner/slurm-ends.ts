@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { KittyError } from "../errors.js";
 import type { Job } from "../job/job.js";
 import type { TaskEnd } from "./followed-task.js";
+import type { Outcome } from "./slurm-files.js";
+import { unmetError } from "./slurm-places.js";
 
 type Gone = Extract<TaskEnd, { kind: "gone" }>;
 
@@ -11,7 +13,7 @@ export function isLost(how: Gone["how"]): boolean {
   return ["node_failure", "preempted", "time_limit", "vanished"].includes(how);
 }
 
-const REMEDIES: Readonly<Record<Gone["how"], readonly [code: string, remedy: string]>> = {
+const REMEDIES: Readonly<Record<Exclude<Gone["how"], "unmet">, readonly [code: string, remedy: string]>> = {
   completed: ["slurm_no_result", "see whether compute nodes can write to slurm.folder, and what the job printed"],
   failed: ["slurm_job_failed", "see what the job printed"],
   cancelled: ["slurm_cancelled", 'if it was not you, ask the site; "kitty-kv job retry" submits it again'],
@@ -32,12 +34,20 @@ const REMEDIES: Readonly<Record<Gone["how"], readonly [code: string, remedy: str
 
 /** Why a job of Slurm's left no result, with what to do. */
 export function goneError({ id, spec }: Job, { how, found }: Gone, lost: number): KittyError {
+  if (how === "unmet") return unmetError(id, found);
   const [code, remedy] = REMEDIES[how];
   const often = isLost(how) && lost > 1 ? `, ${String(lost)} times` : "";
   return new KittyError(`Cannot finish job ${id}: ${found}${often}; ${remedy}`, {
     code,
     details: { how, attempts: lost, timeLimitMinutes: spec.resources.timeLimitMinutes ?? null },
   });
+}
+
+/** Why a task did not succeed, as it says itself. */
+export function outcomeError({ kind, ...rest }: Outcome): KittyError {
+  if (!("error" in rest)) throw new RangeError(`Cannot fail with an outcome that is ${kind}`);
+  const { code, message, details } = rest.error;
+  return new KittyError(message, { code: kind === "timed_out" ? "time_limit" : code, details });
 }
 
 /** The last lines that a task printed besides its log. */

@@ -15,6 +15,8 @@ export const BATCH_FILES = {
   tasks: "tasks.json",
   config: "config.json",
   submission: "submission.json",
+  /** The tasks that must have succeeded first: one list for all tasks, or one for each. */
+  needs: "needs.json",
   /** What a job prints besides its log: of a single one, and of an array's tasks in Slurm's own pattern. */
   output: "out.txt",
   arrayOutput: "out-%a.txt",
@@ -59,6 +61,13 @@ const outcomeSchema = z.object({
   ]),
 });
 const tasksSchema = z.array(z.string());
+const needsSchema = z.array(z.array(z.object({ ...place, job: z.string() })));
+
+/** A task that another one needs. */
+export interface Need extends TaskPlace {
+  /** Its job's id. */
+  job: string;
+}
 
 export type Outcome = z.output<typeof outcomeSchema>["end"];
 export type Submission = z.output<typeof submissionSchema>;
@@ -78,6 +87,22 @@ export function readSubmission(batchFolder: string): Submission | undefined {
 /** The jobs' folders, by the number of the task. */
 export function readTasks(batchFolder: string): string[] | undefined {
   return read(join(batchFolder, BATCH_FILES.tasks), tasksSchema);
+}
+
+/** What a task needs; nothing where no list was written. */
+export function readNeeds(batchFolder: string, index: number): Need[] {
+  const lists = read(join(batchFolder, BATCH_FILES.needs), needsSchema) ?? [];
+  return lists[index] ?? lists[0] ?? [];
+}
+
+/** Whether a task of this submission has begun on a node. */
+export function hasStarted(jobFolder: string, { batch }: TaskPlace): boolean {
+  try {
+    return readFileSync(taskFile(jobFolder, "starts"), "utf8").split("\n").includes(`${batch} start`);
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw sharedFolderError(taskFile(jobFolder, "starts"), error as NodeJS.ErrnoException);
+  }
 }
 
 export function readProgress(jobFolder: string, { batch, index }: TaskPlace) {
@@ -146,8 +171,7 @@ function read<S extends z.ZodType>(path: string, schema: S): z.output<S> | undef
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    // ESTALE: a file that was replaced while it was read, on NFS.
-    if (["ENOENT", "ESTALE", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+    if (isMissing(error)) return undefined;
     throw sharedFolderError(path, error as NodeJS.ErrnoException);
   }
   try {
@@ -155,4 +179,9 @@ function read<S extends z.ZodType>(path: string, schema: S): z.output<S> | undef
   } catch {
     return undefined;
   }
+}
+
+/** ESTALE: a file that was replaced while it was read, on NFS. */
+function isMissing(error: unknown): boolean {
+  return ["ENOENT", "ESTALE", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
 }

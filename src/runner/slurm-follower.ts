@@ -108,21 +108,23 @@ export class SlurmFollower {
       else if (task.miss() >= MISSES) missing.push(task);
       else hasChanged = true;
     }
-    if (missing.length > 0) await this.#askAccounting(missing);
+    if (missing.length > 0) await this.#askAccounting(missing, jobs);
     this.#adapt(hasChanged);
   }
 
   /** Of what left the queue; one call for all. */
-  async #askAccounting(missing: readonly FollowedTask[]): Promise<void> {
+  async #askAccounting(missing: readonly FollowedTask[], queued: readonly KnownJob[]): Promise<void> {
     for (const task of missing) task.readFiles();
     const open = missing.filter((task) => !task.hasEnded);
     if (open.length === 0) return;
     const known = await this.#accounting(open);
     if (known === undefined) return;
+    const arrays = new Set(queued.map(({ jobId, name }) => `${jobId} ${name}`));
     for (const task of open) {
-      const job = known.get(task.placement.id);
-      if (job !== undefined && isSubmission(job, task.placement.batch)) task.update(job);
-      else task.vanish();
+      const { id, jobId, batch } = task.placement;
+      const job = known.get(id);
+      if (job !== undefined && isSubmission(job, batch)) task.update(job);
+      else task.vanish(arrays.has(`${jobId} ${batch}`));
     }
   }
 

@@ -10,7 +10,10 @@ import { packageRoot } from "./package-root.js";
 export { INTERRUPTED_EXIT_CODE } from "../slurm/batch-script.js";
 
 /** What differs between submissions. */
-export type Placed = Pick<SlurmRequest, "name" | "comment" | "folder" | "outputFile" | "array" | "isRequeued">;
+export type Placed = Pick<
+  SlurmRequest,
+  "name" | "comment" | "folder" | "outputFile" | "array" | "dependency" | "isRequeued"
+>;
 /** What a job asks for; all jobs of an array ask for the same. */
 export type Needs = Omit<SlurmRequest, keyof Placed>;
 
@@ -27,6 +30,11 @@ export function needsOf(slurm: Config["slurm"], spec?: Pick<JobSpec, "resources"
     // Only administrators may raise a priority; a higher one is submitted first.
     nice: Math.max(0, -(spec?.priority ?? 0)),
   };
+}
+
+/** Whether jobs wait for others in Slurm; where the site refuses the option, they are submitted once those have succeeded. */
+export function waitsInSlurm({ suppress }: Pick<Config["slurm"], "suppress">): boolean {
+  return !suppress.some((name) => /^-*dependency$/.test(name));
 }
 
 /** The script that runs the tasks of a folder; see `runSlurmTask`. */

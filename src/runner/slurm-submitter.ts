@@ -7,9 +7,18 @@ import type { Job } from "../job/job.js";
 import { SlurmError } from "../slurm/run-slurm.js";
 import { sbatch } from "../slurm/sbatch.js";
 import { deferred, type Deferred } from "../util/deferred.js";
-import { BATCH_FILES, taskFile, writeJson, writeWhole, type Submission, type TaskFile } from "./slurm-files.js";
+import {
+  BATCH_FILES,
+  taskFile,
+  writeJson,
+  writeWhole,
+  type Need,
+  type Submission,
+  type TaskFile,
+} from "./slurm-files.js";
+import { groupTasks, type TaskGroup } from "./slurm-groups.js";
 import { isSubmission, type SlurmQueue } from "./slurm-queue.js";
-import { needsOf, taskScript, type Needs } from "./slurm-request.js";
+import { needsOf, taskScript } from "./slurm-request.js";
 
 // What comes within this time becomes one array.
 const GATHER_MS = 100;
@@ -22,7 +31,14 @@ export interface NewTask {
   job: Job;
   /** Of the job. */
   folder: string;
+  /** The tasks that must succeed first; Slurm waits for them. */
+  needs: readonly Placed[];
   log: (line: string) => void;
+}
+
+/** A job's task, where it is now. */
+export interface Placed extends Placement {
+  job: string;
 }
 
 /** Where in Slurm a task is. */
@@ -30,11 +46,14 @@ export interface Placement extends Submission {
   batch: string;
   batchFolder: string;
   index: number;
+  /** Of the submission; several are an array. */
+  tasks: number;
   /** As squeue has it: `11`, or `11_2` of an array. */
   id: string;
 }
 
 interface Waiting extends NewTask {
+  key: string;
   placed: Deferred<Placement>;
 }
 
@@ -60,7 +79,8 @@ export class SlurmSubmitter {
 
   /** @throws SlurmError when the site refuses it, KittyError `shared_folder`, CancelledError */
   submit(task: NewTask): Promise<Placement> {
-    const waiting = { ...task, placed: deferred<Placement>() };
+    const key = JSON.stringify(needsOf(this.#options.config.slurm, task.job.spec));
+    const waiting = { ...task, key, placed: deferred<Placement>() };
     this.#gathered.push(waiting);
     if (this.#gathered.length === 1) setTimeout(() => void this.#flush(), GATHER_MS);
     return waiting.placed.promise;
@@ -82,16 +102,7 @@ export class SlurmSubmitter {
   async #flush(): Promise<void> {
     const gathered = this.#gathered;
     this.#gathered = [];
-    const groups = new Map<string, Waiting[]>();
-    for (const task of gathered) {
-      const key = JSON.stringify(needsOf(this.#options.config.slurm, task.job.spec));
-      groups.set(key, [...(groups.get(key) ?? []), task]);
-    }
-    const limit = await this.#arrayLimit();
-    for (const group of groups.values()) {
-      for (let index = 0; index < group.length; index += limit)
-        await this.#submitOne(group.slice(index, index + limit));
-    }
+    for (const group of groupTasks(gathered, await this.#arrayLimit())) await this.#submitOne(group);
   }
 
   async #arrayLimit(): Promise<number> {
@@ -104,40 +115,40 @@ export class SlurmSubmitter {
     );
   }
 
-  async #submitOne(tasks: readonly Waiting[]): Promise<void> {
-    const { config, folder, prefix } = this.#options;
+  async #submitOne(group: TaskGroup<Waiting>): Promise<void> {
+    const { folder, prefix } = this.#options;
+    const { tasks } = group;
     const batch = `${prefix}-${randomBytes(4).toString("hex")}`;
     const batchFolder = join(folder, "slurm", batch);
     try {
-      const [first] = tasks;
-      if (first === undefined) return;
-      this.#writeFiles(batch, batchFolder, tasks, needsOf(config.slurm, first.job.spec));
+      this.#writeFiles(batch, batchFolder, group);
       const jobId = await this.#submitScript(batch, batchFolder, tasks);
       const submission = { jobId, submittedMs: Date.now() };
       writeJson(join(batchFolder, BATCH_FILES.submission), submission, { isDurable: true });
       for (const [index, { placed }] of tasks.entries()) {
         const id = tasks.length === 1 ? jobId : `${jobId}_${String(index)}`;
-        placed.resolve({ ...submission, batch, batchFolder, index, id });
+        placed.resolve({ ...submission, batch, batchFolder, index, tasks: tasks.length, id });
       }
     } catch (error) {
       for (const { placed } of tasks) placed.reject(error as Error);
     }
   }
 
-  #writeFiles(batch: string, batchFolder: string, tasks: readonly Waiting[], needs: Needs): void {
+  #writeFiles(batch: string, batchFolder: string, { tasks, dependency }: TaskGroup<Waiting>): void {
+    const [first] = tasks;
+    if (first === undefined) throw new RangeError("Cannot submit a group without a task");
     const { slurm } = this.#options.config;
     const array = tasks.length === 1 ? undefined : { count: tasks.length, parallel: slurm.arrayParallel };
-    const placed = { name: batch, comment: batch, folder: batchFolder, array };
+    const placed = { name: batch, comment: batch, folder: batchFolder, array, dependency, isRequeued: true };
     const outputFile = array === undefined ? BATCH_FILES.output : BATCH_FILES.arrayOutput;
-    writeWhole(
-      join(batchFolder, BATCH_FILES.script),
-      taskScript(slurm, needs, { ...placed, outputFile, isRequeued: true }),
-    );
+    const script = taskScript(slurm, needsOf(slurm, first.job.spec), { ...placed, outputFile });
+    writeWhole(join(batchFolder, BATCH_FILES.script), script);
     writeJson(join(batchFolder, BATCH_FILES.config), this.#options.config);
     writeJson(
       join(batchFolder, BATCH_FILES.tasks),
       tasks.map((task) => task.folder),
     );
+    if (dependency !== undefined) writeJson(join(batchFolder, BATCH_FILES.needs), needLists(tasks, dependency));
     for (const [index, { job, folder }] of tasks.entries()) {
       writeJson(taskFile(folder, "task"), { batch, index, folder: batchFolder, job } satisfies TaskFile);
     }
@@ -181,6 +192,12 @@ export class SlurmSubmitter {
       throw new CancelledError("Cannot go on submitting jobs: this orchestrator ends");
     });
   }
+}
+
+/** Tasks that wait for the same have one list together. */
+function needLists(tasks: readonly Waiting[], dependency: string): Need[][] {
+  const own = dependency.startsWith("aftercorr") ? tasks : tasks.slice(0, 1);
+  return own.map(({ needs }) => needs.map(({ job, batch, index }) => ({ job, batch, index })));
 }
 
 /** Whether the same call may succeed later. */

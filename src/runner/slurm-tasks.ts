@@ -1,27 +1,47 @@
-import { randomBytes } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../config/schema.js";
-import { CancelledError, KittyError } from "../errors.js";
+import { CancelledError } from "../errors.js";
+import { SlurmError } from "../slurm/run-slurm.js";
 import { scancel } from "../slurm/scancel.js";
+import { orchestratorName } from "./orchestrator-name.js";
 import { FollowedTask, type TaskEnd, type TaskHooks } from "./followed-task.js";
 import {
   forgetTask,
+  readNeeds,
   readOutcome,
   readSubmission,
   readTask,
-  writeWhole,
+  readTasks,
   type Outcome,
   type TaskFile,
 } from "./slurm-files.js";
 import { SlurmFollower } from "./slurm-follower.js";
+import { DEPENDENCY_UNMET, SlurmPlaces, unmetError } from "./slurm-places.js";
 import { SlurmQueue } from "./slurm-queue.js";
-import { goneError, isLost, outputTail } from "./slurm-ends.js";
-import { SlurmSubmitter, type NewTask, type Placement } from "./slurm-submitter.js";
+import { waitsInSlurm } from "./slurm-request.js";
+import { goneError, isLost, outcomeError, outputTail } from "./slurm-ends.js";
+import { SlurmSubmitter, type NewTask, type Placed, type Placement } from "./slurm-submitter.js";
 
 const CANCEL_GATHER_MS = 100;
 
-export interface SlurmTaskOptions extends NewTask {
+// Slurm looks at every one of them in every round.
+const MOST_NEEDS = 1000;
+const NEEDS_LOOK_MS = 1000;
+
+export interface SlurmTasksOptions {
+  config: Config;
+  /** The shared one. */
+  folder: string;
+  /** Hears that Slurm does not answer. */
+  onTrouble: (message: string) => void;
+  /** Hears which jobs others can wait for in Slurm. */
+  onPlaced: (job: string, isPlaced: boolean) => void;
+}
+
+export interface SlurmTaskOptions extends Omit<NewTask, "needs"> {
+  /** The jobs that must succeed first and have not yet. */
+  openDependencies: () => readonly string[];
   /** Ends the following; with `isCancelled` the job in Slurm too. */
   signal: AbortSignal;
   isCancelled: () => boolean;
@@ -34,20 +54,22 @@ export class SlurmTasks {
   readonly queue = new SlurmQueue();
   readonly #submitter: SlurmSubmitter;
   readonly #follower: SlurmFollower;
+  readonly #places: SlurmPlaces;
   readonly #closing = new AbortController();
   #cancelling: { ids: string[]; done: Promise<void> } | undefined;
 
-  /** @param folder the shared one */
-  constructor(config: Config, folder: string, onTrouble: (message: string) => void) {
+  constructor({ config, folder, onTrouble, onPlaced }: SlurmTasksOptions) {
     const prefix = `kitty-kv-${orchestratorName(folder)}`;
     this.#submitter = new SlurmSubmitter({ config, folder, prefix, queue: this.queue, signal: this.#closing.signal });
     this.#follower = new SlurmFollower({ slurm: config.slurm, queue: this.queue, onTrouble });
+    this.#places = new SlurmPlaces(waitsInSlurm(config.slurm) ? onPlaced : () => undefined);
   }
 
   /**
    * Runs a job in Slurm to its end, from wherever an earlier attempt left it. What is lost (a node that died, preemption,
    * a time limit that came too suddenly) is submitted again, as often as the job has attempts.
-   * @throws what the task failed with; KittyError; CancelledError once the signal fired
+   * @throws what the task failed with; KittyError, `dependency_unmet` where it has to wait for others again; CancelledError
+   *   once the signal fired
    */
   async run(options: SlurmTaskOptions): Promise<Extract<Outcome, { kind: "succeeded" }>> {
     const { job, folder, log } = options;
@@ -56,7 +78,7 @@ export class SlurmTasks {
       if (end.kind === "outcome" && end.outcome.kind === "succeeded") return end.outcome;
       // The next attempt is a new submission.
       forgetTask(folder);
-      if (end.kind === "outcome") throw failure(end.outcome);
+      if (end.kind === "outcome") throw outcomeError(end.outcome);
       const { maxAttempts } = job.spec.retry;
       if (!isLost(end.how) || lost >= maxAttempts) throw goneError(job, end, lost);
       log(`${end.found}; submitting it again (${String(lost)} of ${String(maxAttempts)} attempts were lost)`);
@@ -71,18 +93,22 @@ export class SlurmTasks {
   async #runOnce(options: SlurmTaskOptions): Promise<TaskEnd> {
     const { folder, signal } = options;
     const known = readTask(folder);
-    if (known !== undefined && readOutcome(folder, known) !== undefined) return await catchUp(known, options);
+    if (known !== undefined && readOutcome(folder, known) !== undefined) {
+      return this.#checkNeeds(await catchUp(known, options), known.folder, known.index);
+    }
     const stopped = onAbort(signal);
     try {
       const placing = this.#place(options);
       const placement = await Promise.race([placing, stopped.promise]);
       if (placement === undefined) return await this.#giveUp(options, placing);
       options.log(`it is Slurm job ${placement.id} (${placement.batch})`);
+      this.#places.set(options.job.id, placement);
       const following = this.#follower.follow(placement, folder, hooksOf(options));
       const end = await Promise.race([following, stopped.promise]);
+      this.#places.remove(options.job.id, placement);
       if (end === undefined) return await this.#giveUp(options, Promise.resolve(placement));
       if (end.kind === "gone") await this.#buryOne(placement, end.how, options.log);
-      return end;
+      return this.#checkNeeds(end, placement.batchFolder, placement.index);
     } finally {
       stopped.dispose();
     }
@@ -92,16 +118,46 @@ export class SlurmTasks {
   async #place(options: SlurmTaskOptions): Promise<Placement> {
     const { folder, log } = options;
     const known = readTask(folder);
-    if (known === undefined || !existsSync(known.folder)) return await this.#submitter.submit(options);
+    if (known === undefined || !existsSync(known.folder)) return await this.#submit(options);
     const { batch, index, folder: batchFolder } = known;
     const written = readSubmission(batchFolder);
     // It may have died between Slurm's answer and the note of it.
     const jobId = written?.jobId ?? (await this.#submitter.find(batch, log));
-    if (jobId === undefined) return await this.#submitter.submit(options);
+    if (jobId === undefined) return await this.#submit(options);
     log("found again in Slurm");
-    const isArray = existsSync(join(batchFolder, "tasks.json")) && tasksIn(batchFolder) > 1;
-    const id = isArray ? `${jobId}_${String(index)}` : jobId;
-    return { jobId, submittedMs: written?.submittedMs ?? Date.now(), batch, batchFolder, index, id };
+    const tasks = readTasks(batchFolder)?.length ?? 1;
+    const id = tasks > 1 ? `${jobId}_${String(index)}` : jobId;
+    return { jobId, submittedMs: written?.submittedMs ?? Date.now(), batch, batchFolder, index, tasks, id };
+  }
+
+  async #submit(options: SlurmTaskOptions): Promise<Placement> {
+    const needs = await this.#needs(options);
+    if (needs.length > 0) options.log(`waits in Slurm for ${listOf(needs)}`);
+    try {
+      return await this.#submitter.submit({ ...options, needs });
+    } catch (error) {
+      if (needs.length === 0 || !isAboutDependency(error)) throw error;
+      for (const need of needs) this.#places.remove(need.job, need);
+      throw unmetError(options.job.id, error.message);
+    }
+  }
+
+  /** Where those are that must succeed first; waits until they are no more than Slurm can be asked to look at. */
+  async #needs({ job, signal, openDependencies, log }: SlurmTaskOptions): Promise<Placed[]> {
+    for (let isTold = false; ; isTold = true) {
+      const open = openDependencies();
+      if (open.length <= MOST_NEEDS || signal.aborted) return this.#places.all(open, job.id);
+      if (!isTold)
+        log(`waits here until at most ${String(MOST_NEEDS)} of its ${String(open.length)} dependencies are left`);
+      await sleep(NEEDS_LOOK_MS);
+    }
+  }
+
+  /** What was waited for in vain is not waited for in Slurm again, as long as it is where it was. */
+  #checkNeeds(end: TaskEnd, batchFolder: string, index: number): TaskEnd {
+    const isUnmet = end.kind === "gone" ? end.how === "unmet" : codeOf(end.outcome) === DEPENDENCY_UNMET;
+    if (isUnmet) for (const need of readNeeds(batchFolder, index)) this.#places.remove(need.job, need);
+    return end;
   }
 
   async #giveUp({ isCancelled, job, folder }: SlurmTaskOptions, placing: Promise<Placement>): Promise<never> {
@@ -125,7 +181,7 @@ export class SlurmTasks {
 
   async #buryOne({ id, batchFolder, index }: Placement, how: string, log: (line: string) => void): Promise<void> {
     for (const line of outputTail(batchFolder, index, id.includes("_"))) log(`| ${line}`);
-    if (how === "hopeless") await this.#cancel(id);
+    if (how === "hopeless" || how === "unmet") await this.#cancel(id);
   }
 
   /** Many at once become one call. */
@@ -146,7 +202,7 @@ export class SlurmTasks {
 
 /** What ended while no orchestrator was there: its end, and what it said last. */
 function catchUp({ batch, index, folder: batchFolder }: TaskFile, options: SlurmTaskOptions): Promise<TaskEnd> {
-  const placement = { batch, batchFolder, index, jobId: "", id: "", submittedMs: 0 };
+  const placement = { batch, batchFolder, index, tasks: 1, jobId: "", id: "", submittedMs: 0 };
   const task = new FollowedTask(placement, options.folder, hooksOf(options));
   task.readFiles();
   return task.ended;
@@ -156,23 +212,17 @@ function hooksOf({ begin, progress, log }: SlurmTaskOptions): TaskHooks {
   return { onBegin: begin, onProgress: progress, onLog: log };
 }
 
-function tasksIn(batchFolder: string): number {
-  return (JSON.parse(readFileSync(join(batchFolder, "tasks.json"), "utf8")) as unknown[]).length;
+function listOf(needs: readonly Placed[]): string {
+  const named = needs.slice(0, 5).map(({ job, id }) => `job ${job} (${id})`);
+  return [...named, ...(needs.length > 5 ? [`${String(needs.length - 5)} more`] : [])].join(", ");
 }
 
-function failure({ kind, ...rest }: Outcome): KittyError {
-  if (!("error" in rest)) throw new RangeError(`Cannot fail with an outcome that is ${kind}`);
-  const { code, message, details } = rest.error;
-  return new KittyError(message, { code: kind === "timed_out" ? "time_limit" : code, details });
+function isAboutDependency(error: unknown): error is SlurmError {
+  return error instanceof SlurmError && error.kind === "refused" && /dependency/i.test(String(error.details["reason"]));
 }
 
-/** A name for all submissions from this folder, so that no other orchestrator's are taken for ours. */
-function orchestratorName(folder: string): string {
-  const path = join(folder, "slurm", "orchestrator");
-  if (existsSync(path)) return readFileSync(path, "utf8").trim();
-  const name = randomBytes(4).toString("hex");
-  writeWhole(path, `${name}\n`, true);
-  return name;
+function codeOf(outcome: Outcome): string | undefined {
+  return "error" in outcome ? outcome.error.code : undefined;
 }
 
 /** Resolves with nothing when the signal fires. */

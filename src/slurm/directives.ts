@@ -11,6 +11,8 @@ export interface SlurmRequest {
   /** In that folder; Slurm's own patterns (%a, %j) are allowed. */
   outputFile: string;
   array?: { count: number; parallel: number | null } | undefined;
+  /** What it waits for, as sbatch has it: `afterok:11:12_3`; it is ended when that cannot come any more. */
+  dependency?: string | undefined;
   partition: string | null;
   account: string | null;
   qos: string | null;
@@ -53,7 +55,7 @@ export function directivesOf(request: SlurmRequest): string[] {
 type Option = readonly [name: string, value: string | number | true | null];
 
 function ownOptions(request: SlurmRequest): Option[] {
-  const { array, gpus, gpuType, gres, timeLimitMinutes, memoryMiB } = request;
+  const { array, dependency = null, gpus, gpuType, gres, timeLimitMinutes, memoryMiB } = request;
   const parallel = array?.parallel ?? null;
   const tasks =
     array === undefined ? null : `0-${String(array.count - 1)}${parallel === null ? "" : `%${String(parallel)}`}`;
@@ -66,6 +68,8 @@ function ownOptions(request: SlurmRequest): Option[] {
     // A requeued job goes on in the same file.
     ["open-mode", "append"],
     ["array", tasks],
+    ["dependency", dependency],
+    ["kill-on-invalid-dep", dependency === null ? null : "yes"],
     ["partition", request.partition],
     ["account", request.account],
     ["qos", request.qos],

@@ -32,7 +32,15 @@ export function parseAccounting(text: string): KnownJob[] {
     // Steps are `11.batch`; ranges of tasks that still wait are `11_[3-5]`.
     if (fields.length !== FIELDS.length || !/^\d+(_\d+)?$/.test(id)) continue;
     const job: KnownJob = {
-      ...{ id, jobId: id.split("_")[0] ?? id, state: parseState(state), reason: null, name, comment: null },
+      ...{
+        id,
+        jobId: id.split("_")[0] ?? id,
+        state: parseState(state),
+        reason: null,
+        isUnmet: false,
+        name,
+        comment: null,
+      },
       ...{ exit: parseExitCode(exit), start: parseTime(start), submitted: parseTime(submitted), nodes: orNull(nodes) },
     };
     const run = { job, ended: parseTime(end) };

@@ -18,6 +18,8 @@ export interface KnownJob {
   state: SlurmState;
   /** Why it waits; null when it does not. */
   reason: PendingReason | null;
+  /** Slurm waits or has waited in vain for a job that this one needs. */
+  isUnmet: boolean;
   exit: SlurmExit | undefined;
   /** When it started or, as long as it waits, is expected to. */
   start: Date | undefined;
@@ -43,6 +45,8 @@ export function parseQueue(text: string): KnownJob[] {
     return {
       ...{ id: /^\d+$/.test(task) ? `${jobId}_${task}` : jobId, jobId, state: parsed, name },
       reason: parsed.phase === "pending" ? pendingReason(reason) : null,
+      // It stays with a job that was ended for it.
+      isUnmet: parsed.phase !== "running" && reason === "DependencyNeverSatisfied",
       ...{ exit: parseExitCode(exit), start: parseTime(start), submitted: parseTime(submitted) },
       ...{ nodes: orNull(nodes), comment: orNull(comment) },
     };

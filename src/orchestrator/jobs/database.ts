@@ -52,6 +52,11 @@ export class Database {
     });
   }
 
+  /** Of tables that this connection alone has, in memory: takes no lock of the file, and is gone with the connection. */
+  runTemporary(sql: string, ...values: Value[]): void {
+    this.#guard("note where jobs are", () => this.#statement(sql).run(...values));
+  }
+
   get(sql: string, ...values: Value[]): Row | undefined {
     return this.#guard("read the job store", () => this.#statement(sql).get(...values) as Row | undefined);
   }
@@ -97,6 +102,7 @@ export class Database {
       this.#db.exec(`PRAGMA busy_timeout = ${String(busyTimeoutMs)}`);
       this.#db.exec(`PRAGMA journal_mode = ${journal.toUpperCase()}`);
       this.#db.exec("PRAGMA synchronous = FULL");
+      this.#db.exec("PRAGMA temp_store = MEMORY");
     });
     const [found] = this.all("PRAGMA quick_check(1)");
     const verdict = String(found?.["quick_check"] ?? Object.values(found ?? {})[0]);

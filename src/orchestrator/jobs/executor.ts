@@ -9,6 +9,8 @@ export interface AttemptContext {
   signal: AbortSignal;
   /** Whether the signal fired only because this place must be given up for a while: what is unfinished is worth keeping. */
   isInterrupted?: () => boolean;
+  /** The jobs that must succeed first and have not yet, which this place has to wait for itself; a sweep's are its jobs. */
+  openDependencies: () => readonly string[];
   /** The GPUs that are this job's alone. */
   gpus: readonly string[];
   /** The real work begins: `starting` becomes `running`; further calls change nothing. */

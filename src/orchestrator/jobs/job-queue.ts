@@ -18,9 +18,25 @@ export interface Capacity {
   freeGpus: number;
 }
 
+/** Jobs that are where others can wait for them; it is as old as its process. */
+const PLACED = "CREATE TEMP TABLE IF NOT EXISTS placed (job TEXT PRIMARY KEY) STRICT, WITHOUT ROWID";
+const isPlaced = (job: string): string => `EXISTS (SELECT 1 FROM temp.placed WHERE placed.job = ${job})`;
+
+/** Of a sweep that runs, each job that has not succeeded is placed. */
+const HAS_PLACED_JOBS = `needed.kind = 'sweep' AND needed.state = 'running'
+  AND EXISTS (SELECT 1 FROM jobs AS child WHERE child.parent = needed.id AND ${isPlaced("child.id")})
+  AND NOT EXISTS (SELECT 1 FROM jobs AS child WHERE child.parent = needed.id AND child.state <> 'succeeded'
+                  AND NOT ${isPlaced("child.id")})`;
+
 const IS_DUE = `state = 'queued' AND (not_before <= ?1 OR not_before > ?1 + ${String(MAX_BACKOFF_MS)})
   AND NOT EXISTS (SELECT 1 FROM dependencies JOIN jobs AS needed ON needed.id = depends_on
-                  WHERE dependencies.job = jobs.id AND needed.state <> 'succeeded')`;
+                  WHERE dependencies.job = jobs.id AND needed.state <> 'succeeded'
+                    AND NOT ${isPlaced("needed.id")} AND NOT (${HAS_PLACED_JOBS}))`;
+
+const OPEN_DEPENDENCIES = `WITH needed AS (SELECT jobs.id, kind FROM dependencies JOIN jobs ON jobs.id = depends_on
+                                            WHERE job = ? AND state <> 'succeeded')
+  SELECT id FROM needed WHERE kind <> 'sweep'
+  UNION SELECT child.id FROM needed JOIN jobs AS child ON child.parent = needed.id WHERE child.state <> 'succeeded'`;
 
 /** What the one orchestrator of a folder does with its jobs. */
 export class JobQueue {
@@ -32,6 +48,7 @@ export class JobQueue {
     this.#store = store;
     this.#owner = owner;
     this.#leaseMs = leaseMs;
+    this.#database.runTemporary(PLACED);
   }
 
   get #database(): Database {
@@ -92,6 +109,26 @@ export class JobQueue {
     });
   }
 
+  /** Whether others can wait for a job where it is; until it has succeeded, they begin only if they can. */
+  setPlaced(id: string, isPlaced: boolean): void {
+    const sql = isPlaced ? "INSERT OR IGNORE INTO temp.placed VALUES (?)" : "DELETE FROM temp.placed WHERE job = ?";
+    this.#database.runTemporary(sql, id);
+  }
+
+  /** The jobs that a job depends on and that have not succeeded; of a sweep, its jobs. */
+  openDependencies(id: string): string[] {
+    return this.#database.all(OPEN_DEPENDENCIES, id).map((row) => String(row["id"]));
+  }
+
+  /** Puts a job back that cannot go on before its dependencies do; it fails when they have failed. */
+  postpone(attempt: Attempt): boolean {
+    return this.#database.transaction(() => {
+      const isPostponed = this.requeue(attempt, 0, null);
+      if (isPostponed) this.#store.checkDependencies(attempt.id);
+      return isPostponed;
+    });
+  }
+
   /** How many attempts of the job failed before this one. */
   failedAttempts(id: string): number {
     return Number(this.#database.get("SELECT failed_attempts FROM jobs WHERE id = ?", id)?.["failed_attempts"] ?? 0);
@@ -138,7 +175,7 @@ export class JobQueue {
     const sql = `SELECT id, state FROM jobs WHERE finished_at < ? AND state NOT IN ('queued', 'starting', 'running')
       AND seq <= (SELECT max(seq) FROM jobs) - ?
       AND NOT EXISTS (SELECT 1 FROM dependencies JOIN jobs AS waiting ON waiting.id = job
-                      WHERE depends_on = jobs.id AND waiting.state = 'queued')
+                      WHERE depends_on = jobs.id AND waiting.state IN ('queued', 'starting'))
       LIMIT 1000`;
     return this.#database.all(sql, time, KEPT_JOBS).map(({ id }) => String(id));
   }

@@ -111,6 +111,15 @@ export class JobStore {
     return state;
   }
 
+  /** Fails a job that waits when one that it depends on has ended without success. */
+  checkDependencies(id: string): void {
+    const sql = "SELECT jobs.id, state FROM dependencies JOIN jobs ON jobs.id = depends_on WHERE job = ?";
+    for (const row of this.database.all(sql, id)) {
+      const state = row["state"] as JobState;
+      if (isTerminal(state) && state !== "succeeded") this.#failDependents(String(row["id"]), state);
+    }
+  }
+
   #insertOne({ spec, idempotencyKey, parent }: NewJob): Job {
     const hash = hashSpec(spec);
     const known = idempotencyKey === undefined ? undefined : this.#byKey(idempotencyKey);

@@ -185,8 +185,8 @@ export class LocalJobService implements JobService {
     const { jobs, slurm, runner } = this.#config;
     const isElsewhere = runner === "slurm";
     const sweep = sweepExecutor(this.#store, this.#config, (id, signal) => this.wait(id, { signal }));
-    const executors = { ...this.#executors(sessions, onError), sweep };
     const queue = new JobQueue(this.#store, randomUUID(), jobs.leaseMs);
+    const executors = { ...this.#executors(sessions, queue, onError), sweep };
     const jobsFolder = this.#jobsFolder;
     const config = isElsewhere ? { ...jobs, slots: slurm.maxSubmitted } : jobs;
     const scheduler = new Scheduler({ store: this.#store, queue, executors, jobsFolder, config, isElsewhere, onError });
@@ -194,10 +194,17 @@ export class LocalJobService implements JobService {
     return scheduler;
   }
 
-  #executors(sessions: SessionService, onError: (error: unknown) => void): Omit<Executors, "sweep"> {
+  #executors(sessions: SessionService, queue: JobQueue, onError: (error: unknown) => void): Omit<Executors, "sweep"> {
     if (this.#config.runner === "slurm") {
-      this.#slurm = new SlurmTasks(nodeConfig(this.#config), sharedFolder(this.#config), (message) => {
-        onError(new Error(message));
+      this.#slurm = new SlurmTasks({
+        config: nodeConfig(this.#config),
+        folder: sharedFolder(this.#config),
+        onTrouble: (message) => {
+          onError(new Error(message));
+        },
+        onPlaced: (job, isPlaced) => {
+          queue.setPlaced(job, isPlaced);
+        },
       });
       const onSlurm = slurmExecutor(this.#slurm);
       return { generate: onSlurm, latency: onSlurm, simulate: onSlurm, eval: onSlurm };

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Config } from "../../config/schema.js";
 import { parseJobSpec, type JobSpec } from "../../job/job-spec.js";
 import { sharedFolder } from "../../runner/slurm-node-config.js";
-import { needsOf, taskScript, type Needs } from "../../runner/slurm-request.js";
+import { needsOf, taskScript, waitsInSlurm, type Needs } from "../../runner/slurm-request.js";
 import { singleJobs } from "./check-job.js";
 
 export interface SlurmPreview {
@@ -22,9 +22,16 @@ export function previewSlurm(input: unknown, config: Config): SlurmPreview[] {
   const folder = join(sharedFolder(config), "slurm", "NAME");
   return groups.map(({ needs, count }) => {
     const array = count === 1 ? undefined : { count, parallel: config.slurm.arrayParallel };
-    const placed = { name: "kitty-kv-NAME", comment: "kitty-kv NAME", folder, outputFile: "out.txt", array };
+    const named = { name: "kitty-kv-NAME", comment: "kitty-kv NAME", folder, outputFile: "out.txt" };
+    const placed = { ...named, array, dependency: dependencyOf(spec, config.slurm) };
     return { script: taskScript(config.slurm, needs, { ...placed, isRequeued: true }), tasks: count };
   });
+}
+
+/** The numbers are known once the jobs that it depends on are in Slurm. */
+function dependencyOf({ dependsOn }: JobSpec, slurm: Config["slurm"]): string | undefined {
+  if (dependsOn.length === 0 || !waitsInSlurm(slurm)) return undefined;
+  return ["afterok", ...dependsOn.map((id) => `NUMBER_OF_${id}`)].join(":");
 }
 
 function groupByNeeds(specs: readonly JobSpec[], slurm: Config["slurm"]): { needs: Needs; count: number }[] {

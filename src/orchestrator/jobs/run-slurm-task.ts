@@ -12,6 +12,7 @@ import {
   taskFile,
   writeJson,
   writeOutcome,
+  type Outcome as TaskOutcome,
   type TaskFile,
 } from "../../runner/slurm-files.js";
 import { writeNotice } from "../../runner/slurm-notices.js";
@@ -22,9 +23,11 @@ import type { AttemptContext, JobExecutor, Outcome } from "./executor.js";
 import { JobFolder } from "./job-folder.js";
 import { generateExecutor } from "./run-generate.js";
 import { evalExecutor, latencyExecutor, simulateExecutor } from "./run-python.js";
+import { unmetNeed } from "./unmet-need.js";
 import { countStart } from "./slurm-starts.js";
 
 const PROGRESS_INTERVAL_MS = 1000;
+const FAILED_EXIT_CODE = 1;
 const TERMINATED_EXIT_CODE = 143;
 
 export interface SlurmTaskSignals {
@@ -37,7 +40,7 @@ export interface SlurmTaskSignals {
 /**
  * Runs one task of a submission on a compute node, from where an earlier run of it left off, and leaves its outcome in the
  * job's folder.
- * @returns the exit code: 0 when there is an outcome, 75 when it is to be put back into the queue
+ * @returns the exit code: 0 when it succeeded, 1 when it left another outcome, 75 when it is to be put back into the queue
  * @throws ConfigError when there is no such task, KittyError `shared_folder` when the outcome cannot be written
  */
 export async function runSlurmTask(batchFolder: string, index: number, signals: SlurmTaskSignals): Promise<number> {
@@ -51,19 +54,27 @@ export async function runSlurmTask(batchFolder: string, index: number, signals: 
   }
   const isOurs = task.batch === basename(batchFolder) && task.index === index;
   // A submission that was given up may start late, and must not disturb the one that took its place.
-  if (!isOurs || readOutcome(folder, task) !== undefined) return 0;
+  if (!isOurs) return FAILED_EXIT_CODE;
+  const known = readOutcome(folder, task);
+  if (known !== undefined) return exitCodeOf(known);
   writeNotice(batchFolder, index);
-  const exitCode = await runHere(task, folder, signals);
+  const exitCode = (await waitForNeeds(task, folder, signals.mustEnd)) ?? (await runHere(task, folder, signals));
   writeNotice(batchFolder, index);
   return exitCode;
+}
+
+/** @returns the exit code of a task that must not run now */
+async function waitForNeeds(task: TaskFile, folder: string, mustEnd: AbortSignal): Promise<number | undefined> {
+  const unmet = await unmetNeed(task, folder, mustEnd);
+  if (unmet === undefined) return undefined;
+  return mustEnd.aborted ? TERMINATED_EXIT_CODE : leave(task, folder, unmet);
 }
 
 async function runHere(task: TaskFile, folder: string, signals: SlurmTaskSignals): Promise<number> {
   const log = logger(folder);
   const starts = countStart(folder, task);
   if (starts.refusal !== undefined) {
-    writeOutcome(folder, task, starts.refusal);
-    return 0;
+    return leave(task, folder, starts.refusal);
   }
   log(
     `begins on ${process.env["SLURMD_NODENAME"] ?? hostname()}${starts.number > 1 ? `, start ${String(starts.number)}` : ""}`,
@@ -72,8 +83,7 @@ async function runHere(task: TaskFile, folder: string, signals: SlurmTaskSignals
   try {
     const isInterrupted = (): boolean => signals.timeIsNearlyOver.aborted && !signals.mustEnd.aborted;
     const { figures, files } = await execute(task, folder, { signal: stop, isInterrupted, log });
-    writeOutcome(folder, task, { kind: "succeeded", figures: { ...figures }, files: [...files] });
-    return 0;
+    return leave(task, folder, { kind: "succeeded", figures: { ...figures }, files: [...files] });
   } catch (error) {
     if (signals.mustEnd.aborted) return TERMINATED_EXIT_CODE;
     if (signals.timeIsNearlyOver.aborted && error instanceof CancelledError) {
@@ -82,9 +92,18 @@ async function runHere(task: TaskFile, folder: string, signals: SlurmTaskSignals
       return INTERRUPTED_EXIT_CODE;
     }
     const failure = toJobError(error);
-    writeOutcome(folder, task, { kind: "failed", error: { ...failure, details: { ...failure.details } } });
-    return 0;
+    return leave(task, folder, { kind: "failed", error: { ...failure, details: { ...failure.details } } });
   }
+}
+
+function leave(task: TaskFile, folder: string, outcome: TaskOutcome): number {
+  writeOutcome(folder, task, outcome);
+  return exitCodeOf(outcome);
+}
+
+/** Slurm starts those that wait for this task when it ends with 0. */
+function exitCodeOf({ kind }: TaskOutcome): number {
+  return kind === "succeeded" ? 0 : FAILED_EXIT_CODE;
 }
 
 async function execute(
@@ -95,7 +114,7 @@ async function execute(
   const config = readConfig(task.folder);
   const folder = new JobFolder(dirname(path), basename(path));
   const context: AttemptContext = {
-    ...{ ...run, job: task.job, folder, gpus: [] },
+    ...{ ...run, job: task.job, folder, gpus: [], openDependencies: () => [] },
     begin: () => undefined,
     progress: progressWriter(task, path),
   };

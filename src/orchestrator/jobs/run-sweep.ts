@@ -23,7 +23,8 @@ export function sweepExecutor(
     const combinations = expandSweep(job.spec.params as SweepParams);
     const children = store.insert(
       combinations.map(({ spec }, index) => ({
-        spec: checkOne(spec, config),
+        // On a cluster the children themselves wait, in Slurm.
+        spec: { ...checkOne(spec, config), ...(config.runner === "slurm" ? { dependsOn: job.spec.dependsOn } : {}) },
         parent: job.id,
         idempotencyKey: `${job.id}/${String(index)}`,
       })),
@@ -42,6 +43,8 @@ export function sweepExecutor(
     const rows = ended.map((child, index) => toRow(child, combinations[index]?.values));
     folder.write(FILE, [`${JSON.stringify(rows, undefined, 2)}\n`]);
     const failed = ended.filter(({ state }) => isTerminal(state) && state !== "succeeded");
+    const unmet = failed.find(({ error }) => error?.code === "dependency_failed")?.error ?? undefined;
+    if (unmet !== undefined) throw new KittyError(unmet.message, unmet);
     if (failed.length > 0) throw childrenFailed(job.id, failed, ended.length);
     const isMeasured = ended.every(({ kind }) => MEASURING_KINDS.includes(kind));
     const reports = isMeasured ? await reportOn(ended, config, { folder, signal, log }) : [];

@@ -1,6 +1,7 @@
 import { setMaxListeners } from "node:events";
 import { CancelledError, KittyError } from "../../errors.js";
 import type { Job, JobError } from "../../job/job.js";
+import { DEPENDENCY_UNMET } from "../../runner/slurm-places.js";
 import { retryDelayMs } from "../../job/retry.js";
 import { stopError, toJobError, type StopReason } from "./attempt-error.js";
 import type { JobExecutor } from "./executor.js";
@@ -81,6 +82,7 @@ export class RunningAttempt {
         folder: this.#folder,
         signal: this.#controller.signal,
         gpus: this.gpus,
+        openDependencies: () => this.#queue.openDependencies(this.job.id),
         begin: () => {
           this.#begin();
         },
@@ -124,6 +126,7 @@ export class RunningAttempt {
     }
     const failure = toJobError(error);
     writeLast(log, failure.message);
+    if (failure.code === DEPENDENCY_UNMET) return () => this.#queue.postpone(this.#attempt);
     return () => {
       this.#retryOrFail(failure);
     };

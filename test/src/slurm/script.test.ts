@@ -3,6 +3,7 @@ import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { resolveConfig } from "../../../src/config/load.js";
+import { previewSlurm } from "../../../src/orchestrator/jobs/preview-slurm.js";
 import { needsOf, taskScript } from "../../../src/runner/slurm-request.js";
 import { batchScript } from "../../../src/slurm/batch-script.js";
 import { quoteForDirective, quoteForShell } from "../../../src/slurm/quote.js";
@@ -86,6 +87,16 @@ test("every directive can be suppressed, and what a site adds comes last", () =>
   const names = lines.slice(0, -2).map((line) => /--([\w-]+)/.exec(line)?.[1] ?? "");
   const none = resolveConfig({ slurm: { ...slurm, directives: [], suppress: names } }).slurm;
   expect(taskScript(none, needsOf(none), { ...placed, array: { count: 7, parallel: 3 } })).not.toContain("#SBATCH");
+});
+
+test("the preview of a job that depends on others has the dependency, unless the site refuses it", () => {
+  const spec = { kind: "generate", params: { prompts: ["x"] }, dependsOn: ["j1", "j2"] };
+  const preview = (suppress: string[]) =>
+    previewSlurm(spec, resolveConfig({ slurm: { container: "none", suppress } }))[0]?.script ?? "";
+  expect(preview([])).toContain(
+    "#SBATCH --dependency=afterok:NUMBER_OF_j1:NUMBER_OF_j2\n#SBATCH --kill-on-invalid-dep=yes\n",
+  );
+  expect(preview(["--dependency"])).not.toMatch(/dep/);
 });
 
 test("a job's own resources and priority go before the configuration's", () => {

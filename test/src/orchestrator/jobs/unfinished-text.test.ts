@@ -27,7 +27,13 @@ test("a text that was interrupted goes on from its saved cache, and is the same 
   folder.make();
   const run = async (controller: AbortController) => {
     const context: AttemptContext = {
-      ...{ job: { id: "j1", spec } as unknown as Job, folder, gpus: [], signal: controller.signal },
+      ...{
+        job: { id: "j1", spec } as unknown as Job,
+        folder,
+        gpus: [],
+        openDependencies: () => [],
+        signal: controller.signal,
+      },
       ...{ begin: () => undefined, log: () => undefined, progress: () => undefined, isInterrupted: () => true },
     };
     return await execute(context);
