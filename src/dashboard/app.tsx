@@ -1,6 +1,7 @@
 import type { ComponentChild } from "preact";
 import { useEffect } from "preact/hooks";
 import { token } from "./api/token.js";
+import { ClusterPage } from "./pages/cluster-page.js";
 import { ComparePage } from "./pages/compare-page.js";
 import { InstancesPage } from "./pages/instances-page.js";
 import { JobPage } from "./pages/job-page.js";
@@ -23,6 +24,7 @@ const PAGES: Readonly<Record<string, () => ComponentChild>> = {
   "/jobs/new": () => <NewJobPage />,
   "/compare": () => <ComparePage />,
   "/report": () => <ReportPage />,
+  "/cluster": () => <ClusterPage />,
   "/instances": () => <InstancesPage />,
   "/playground": () => <PlaygroundPage />,
   "/system": () => <SystemPage />,

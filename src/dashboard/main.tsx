@@ -9,6 +9,7 @@ import "./styles/parts.css";
 import "./styles/jobs.css";
 import "./styles/pages.css";
 import "./styles/report.css";
+import "./styles/cluster.css";
 import "./styles/ansi.css";
 
 followSystem();

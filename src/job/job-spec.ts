@@ -1,7 +1,6 @@
 import { z } from "zod";
 import { cacheSchema } from "../config/schema.js";
 import { validate } from "../config/validate.js";
-import { checkEval } from "./check-eval.js";
 import {
   evalParamsSchema,
   generateParamsSchema,
@@ -79,7 +78,5 @@ const kindSchema = z.looseObject({ kind: z.enum(JOB_KINDS) });
  */
 export function parseJobSpec(input: unknown, attempt = "submit this job"): JobSpec {
   const { kind } = validate(kindSchema, input, { attempt });
-  const spec = validate(SPEC_SCHEMAS[kind], input, { attempt });
-  if (spec.kind === "eval") checkEval(spec.params, attempt);
-  return spec;
+  return validate(SPEC_SCHEMAS[kind], input, { attempt });
 }

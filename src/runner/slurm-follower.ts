@@ -14,9 +14,6 @@ const GROWTH = 1.5;
 // Slurm may not know a job yet that it has just taken; one look is no proof.
 const MISSES = 2;
 
-/** Where news of tasks comes from. */
-type Source = "squeue" | "sacct" | "files";
-
 export interface FollowerOptions {
   slurm: Config["slurm"];
   queue: SlurmQueue;
@@ -34,8 +31,8 @@ export class SlurmFollower {
   readonly #notices = new NoticeReader();
   #timer: NodeJS.Timeout | undefined;
   #isBusy = false;
-  /** What does not answer now, and was told of. */
-  readonly #silent = new Set<Source>();
+  /** The commands that do not answer now, and were told of. */
+  readonly #silent = new Set<"squeue" | "sacct">();
   #intervalMs: number;
   #nextLook = 0;
 
@@ -69,7 +66,7 @@ export class SlurmFollower {
     this.#isBusy = true;
     try {
       this.#readNotices();
-      this.#readFiles([...this.#tasks.values()].filter((task) => task.isActive));
+      for (const task of this.#tasks.values()) if (task.isActive) task.readFiles();
       if (performance.now() >= this.#nextLook) await this.#look();
     } catch (error) {
       this.#tellTrouble("squeue", error);
@@ -88,31 +85,8 @@ export class SlurmFollower {
       else known.push(task);
     }
     for (const [folder, tasks] of byBatch) {
-      const noticed = this.#noticed(folder);
+      const noticed = this.#notices.read(folder);
       if (noticed.size > 0) for (const task of tasks) if (noticed.has(task.placement.index)) task.notice();
-    }
-  }
-
-  /** Files of one that cannot be read now tell nothing of the others. */
-  #readFiles(tasks: readonly FollowedTask[]): void {
-    let isWell = tasks.length > 0;
-    for (const task of tasks) {
-      try {
-        task.readFiles();
-      } catch (error) {
-        isWell = false;
-        this.#tellTrouble("files", error);
-      }
-    }
-    if (isWell) this.#silent.delete("files");
-  }
-
-  #noticed(folder: string): ReadonlySet<number> {
-    try {
-      return this.#notices.read(folder);
-    } catch (error) {
-      this.#tellTrouble("files", error);
-      return new Set();
     }
   }
 
@@ -140,7 +114,7 @@ export class SlurmFollower {
 
   /** Of what left the queue; one call for all. */
   async #askAccounting(missing: readonly FollowedTask[], queued: readonly KnownJob[]): Promise<void> {
-    this.#readFiles(missing);
+    for (const task of missing) task.readFiles();
     const open = missing.filter((task) => !task.hasEnded);
     if (open.length === 0) return;
     const known = await this.#accounting(open);
@@ -183,11 +157,11 @@ export class SlurmFollower {
     this.#nextLook = Math.min(this.#nextLook, performance.now() + this.#intervalMs);
   }
 
-  #tellTrouble(source: Source, error: unknown): void {
+  #tellTrouble(command: "squeue" | "sacct", error: unknown): void {
     // A defect must not look like a site's bad day.
     if (!(error instanceof KittyError)) throw error;
-    if (!this.#silent.has(source))
+    if (!this.#silent.has(command))
       this.#options.onTrouble(`${error.message}; what is known of the jobs stays until then`);
-    this.#silent.add(source);
+    this.#silent.add(command);
   }
 }

@@ -48,6 +48,14 @@ export function formatAgo(then: number, now: number): string {
   return `${String(Math.floor(seconds / 86_400))} d ago`;
 }
 
+/** "in 3 min", from two times in milliseconds; one that is due is "any moment". */
+export function formatUntil(then: number, now: number): string {
+  const seconds = Math.round((then - now) / 1000);
+  if (seconds < 5) return "any moment";
+  // An estimate of the far has no seconds.
+  return `in ${formatDuration(seconds < 600 ? seconds : 60 * Math.round(seconds / 60))}`;
+}
+
 /** The exact time, in the reader's own zone. */
 export function formatExact(time: string): string {
   return new Date(time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });

@@ -3,6 +3,7 @@ const PATHS = {
   jobs: "M4 6h16M4 12h16M4 18h10",
   playground: "M4 5h16v11H9l-5 4zM8 9h8M8 12h5",
   instances: "M4 4h16v6H4zM4 14h16v6H4zM8 7h.01M8 17h.01",
+  cluster: "M4 4h5v5H4zM15 4h5v5h-5zM4 15h5v5H4zM15 15h5v5h-5zM9 6.5h6M9 17.5h6M6.5 9v6M17.5 9v6",
   system: "M3 12h4l3-8 4 16 3-8h4",
   brand: "M5 20V5l5 4.5h4L19 5v15z",
   check: "M5 12.5l4.5 4.5L19 7.5",

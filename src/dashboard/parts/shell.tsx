@@ -1,14 +1,25 @@
 import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
 import { place } from "../router.js";
+import { connection } from "../state/live.js";
+import { readRunner, runner } from "../state/runner.js";
 import { ConnectionBadge } from "./connection-badge.js";
 import { Icon, type IconName } from "./icon.js";
 import { ThemeSwitch } from "./theme-switch.js";
 
-const LINKS: readonly { path: string; text: string; icon: IconName }[] = [
+interface PageLink {
+  path: string;
+  text: string;
+  icon: IconName;
+  /** Whether it is there only where jobs run on a cluster. */
+  needsCluster?: boolean;
+}
+
+const LINKS: readonly PageLink[] = [
   { path: "/", text: "Overview", icon: "overview" },
   { path: "/jobs", text: "Jobs", icon: "jobs" },
   { path: "/playground", text: "Playground", icon: "playground" },
+  { path: "/cluster", text: "Cluster", icon: "cluster", needsCluster: true },
   { path: "/instances", text: "Instances", icon: "instances" },
   { path: "/system", text: "System", icon: "system" },
 ];
@@ -17,6 +28,11 @@ const LINKS: readonly { path: string; text: string; icon: IconName }[] = [
 export function Shell({ children }: { children: ComponentChildren }) {
   const { path } = place.value;
   const current = LINKS.find((link) => isCurrent(link.path, path));
+  const isLive = connection.value === "live";
+  useEffect(() => {
+    void readRunner();
+  }, [isLive]);
+  const links = LINKS.filter(({ needsCluster = false }) => !needsCluster || runner.value === "slurm");
   useEffect(() => {
     document.title = `${current?.text ?? "Kitty KV"} · Kitty KV`;
   }, [current]);
@@ -36,7 +52,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
         </div>
       </header>
       <nav class="nav" aria-label="Pages">
-        {LINKS.map((link) => (
+        {links.map((link) => (
           <a key={link.path} href={link.path} aria-current={link === current ? "page" : undefined}>
             <Icon name={link.icon} />
             <span>{link.text}</span>

@@ -43,7 +43,6 @@ export class RunningAttempt {
   // Not the wall clock: it may jump.
   readonly #deadlineMs: number;
   readonly #hasUnkeptLimit: boolean;
-  readonly #isElsewhere: boolean;
   #toldProgressMs = -Infinity;
 
   constructor(job: Job, gpus: readonly string[], { queue, folder, executor, isElsewhere }: AttemptPlace) {
@@ -56,7 +55,6 @@ export class RunningAttempt {
     this.#attempt = { id: job.id, number: job.attempt };
     const { timeLimitMinutes = Infinity, memoryMiB } = job.spec.resources;
     this.#deadlineMs = performance.now() + (isElsewhere ? Infinity : timeLimitMinutes) * 60_000;
-    this.#isElsewhere = isElsewhere;
     this.#hasUnkeptLimit = memoryMiB !== undefined && !isElsewhere;
     this.ended = this.#run(executor);
   }
@@ -76,9 +74,9 @@ export class RunningAttempt {
     let log: JobLog | undefined;
     try {
       this.#folder.make();
-      const opened = (log = this.#openLog());
-      this.#log(opened, `attempt ${String(this.job.attempt)} begins`);
-      if (this.#hasUnkeptLimit) this.#log(opened, MEMORY_NOTE);
+      const opened = (log = new JobLog(this.#folder));
+      opened.write(`attempt ${String(this.job.attempt)} begins`);
+      if (this.#hasUnkeptLimit) opened.write(MEMORY_NOTE);
       const { figures, files } = await executor({
         job: this.job,
         folder: this.#folder,
@@ -95,11 +93,10 @@ export class RunningAttempt {
           this.#tellProgress(done, total);
         },
       });
-      this.#log(opened, "succeeded");
+      opened.write("succeeded");
       const result = { figures, files: await this.#folder.describe([...files, "log.txt"]) };
       return () => {
-        // What cannot be removed from a folder that is read-only by now is in nobody's way.
-        if (this.#queue.succeed(this.#attempt, result)) this.#folder.removePartial().catch(() => undefined);
+        if (this.#queue.succeed(this.#attempt, result)) void this.#folder.removePartial();
       };
     } catch (error) {
       return this.#failure(this.#brokenBy ?? error, log);
@@ -108,22 +105,11 @@ export class RunningAttempt {
     }
   }
 
-  /** What runs elsewhere goes on there, although its log cannot be written here. */
-  #openLog(): JobLog | undefined {
-    try {
-      return new JobLog(this.#folder);
-    } catch (error) {
-      if (!this.#isElsewhere || !(error instanceof KittyError)) throw error;
-      return undefined;
-    }
-  }
-
   /** What a job's process prints comes where an error would have nobody to catch it, so it ends the attempt instead. */
-  #log(log: JobLog | undefined, line: string): void {
+  #log(log: JobLog, line: string): void {
     try {
-      log?.write(line);
+      log.write(line);
     } catch (error) {
-      if (this.#isElsewhere) return;
       this.#brokenBy ??= error;
       this.#controller.abort(error);
     }

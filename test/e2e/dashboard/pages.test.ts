@@ -28,6 +28,7 @@ describe.skipIf(dashboardProblem !== undefined)("every page of the dashboard", (
       ["compare", `/compare?ids=${job},${sweep}`, /Only what differs/],
       ["playground", "/playground", /Generate/],
       ["instances", "/instances", /No Apptainer instance runs/],
+      ["no-cluster", "/cluster", /Jobs here do not run on a cluster/],
       ["system", "/system", /bundled model/],
       ["unknown-job", "/jobs/nothing", /Cannot find job/],
     ];
@@ -109,12 +110,22 @@ describe.skipIf(dashboardProblem !== undefined)("every page of the dashboard", (
     await page.context().close();
   });
 
+  test("has no page of a cluster in its navigation where there is none", async () => {
+    const page = await dashboard.open("/cluster");
+    await page.getByText("Jobs here do not run on a cluster").waitFor();
+    const links = await page.getByRole("navigation", { name: "Pages" }).getByRole("link").allInnerTexts();
+    expect(links).toEqual(["Overview", "Jobs", "Playground", "Instances", "System"]);
+    await closePage(page);
+  });
+
   test("can be used with the keyboard alone", async () => {
     const page = await dashboard.open("/jobs");
     await page.getByRole("table").waitFor();
     await page.keyboard.press("Tab");
     expect(await page.evaluate(() => document.activeElement?.textContent)).toContain("Skip to content");
     await page.keyboard.press("Enter");
+    await page.keyboard.press("Tab");
+    expect(await page.evaluate(() => document.activeElement?.textContent)).toBe("Report");
     await page.keyboard.press("Tab");
     await page.keyboard.press("Enter");
     await page.getByRole("heading", { name: "New job" }).waitFor();
