@@ -9,7 +9,8 @@
 #
 # Everything (configuration, sockets, keys, logs, state) lies in FOLDER, and every cluster has ports of its own, so
 # several run side by side. Use it with SLURM_CONF=FOLDER/slurm.conf.
-# Partitions: debug (default), urgent (preempts debug), short (one minute at most).
+# Partitions: debug (default), urgent (preempts the others), short (one minute at most), polite (jobs that are preempted
+# have half a minute, which their own signal tells them).
 set -euo pipefail
 
 command=${1:-} folder=${2:-}
@@ -88,6 +89,7 @@ MessageTimeout=10
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
+SlurmctldParameters=preempt_send_user_signal
 SchedulerParameters=batch_sched_delay=1,sched_min_interval=200000
 $accounting
 GresTypes=gpu
@@ -97,6 +99,7 @@ NodeName=n[1-$1] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((base + 2))-$((ba
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10
 PartitionName=short Nodes=ALL MaxTime=1 State=UP PriorityTier=1
+PartitionName=polite Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=30
 C
   echo "NodeName=n[1-$1] Name=gpu Type=toy File=/dev/null" > "$folder/gres.conf"
 }

@@ -19,6 +19,10 @@ interface EvalFlags extends GlobalOptions {
   text?: string;
   out?: string;
   stopEarly?: boolean;
+  includePath?: string;
+  metric?: string;
+  repeats?: number;
+  maxNewTokens?: number;
 }
 
 /** `eval`: whether a preset loses accuracy on a model, beside its 16-bit cache on the same items. */
@@ -31,13 +35,27 @@ export function evalCommand({ output }: CommandContext): Command {
     const onProgress = (line: string): void => {
       output.note(line);
     };
-    const { tasks, limit, lengths, seed, text, out } = flags;
+    const { tasks, limit, lengths, seed, text, out, includePath, metric, repeats, maxNewTokens } = flags;
     const model = flags.model ?? config.model;
     const preset = flags.preset ?? [...new Set([config.cache.preset, "fp16"])].join(",");
     const { device, dtype } = config.worker;
     // Without a folder of the user's, one that what decides the results names: the same command goes on in it.
     const home = out === undefined ? join(stateFolder(), "evaluations") : undefined;
-    const values = toArguments({ preset, tasks, limit, lengths, seed, model, text, out, home, device, dtype });
+    const theirs = { includePath, metric, repeats, maxNewTokens };
+    const values = toArguments({
+      preset,
+      tasks,
+      limit,
+      lengths,
+      seed,
+      model,
+      text,
+      out,
+      home,
+      device,
+      dtype,
+      ...theirs,
+    });
     const args = flags.stopEarly === true ? [...values, "--stop-early"] : values;
     const { report, ...figures } = await runPythonTask(config, { ...TASK, args }, { signal, onProgress });
     if (output.isJson) await output.json(figures);
@@ -50,12 +68,23 @@ function addFlags(command: Command): Command {
   return command
     .description("answer tasks over the packed cache, each preset beside the 16-bit cache on the same items")
     .option("--preset <list>", "presets by commas (the configuration's, and fp16)")
-    .option("--tasks <list>", "tasks by commas, or offline for all that need no data (offline)")
+    .option(
+      "--tasks <list>",
+      "tasks by commas, or offline for all that need no data; others of lm-evaluation-harness (offline)",
+    )
     .option("--limit <n>", "items of each task (6)", parseCount("--limit"))
     .option("--lengths <list>", "tokens of an item, by commas (512,1024,2048)")
     .option("--seed <s>", "of the questions (0)", parseInteger("--seed"))
     .option("--model <model>", "folder or hub id; without it the bundled model")
     .option("--text <file>", "UTF-8 text, plain or .xz; without it an excerpt of Treasure Island")
+    .option("--include-path <folder>", "with task files for lm-evaluation-harness")
+    .option("--metric <name>", "of the harness's tasks: by which an answer is right, METRIC or METRIC,FILTER")
+    .option(
+      "--repeats <n>",
+      "of the harness's tasks: answers to each question (as the paper, else 1)",
+      parseCount("--repeats"),
+    )
+    .option("--max-new-tokens <n>", "of the harness's tasks: most tokens of an answer", parseCount("--max-new-tokens"))
     .option("--stop-early", "end a preset's task once it is clearly worse than fp16, or clearly as good")
     .option(
       "--out <folder>",

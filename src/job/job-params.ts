@@ -53,7 +53,7 @@ export const simulateParamsSchema = z.strictObject({
 
 /** What `kitty-kv eval` answers: tasks over the job's preset, beside the 16-bit cache on the same items. */
 export const evalParamsSchema = z.strictObject({
-  /** Tasks by commas; `offline` is all that need no data. */
+  /** Tasks by commas; `offline` is all that need no data, others are lm-evaluation-harness's. */
   tasks: text.default("offline"),
   /** Presets by commas. @default the job's, and fp16 */
   presets: text.optional(),
@@ -66,6 +66,14 @@ export const evalParamsSchema = z.strictObject({
   text: text.optional(),
   /** End a preset's task once it is clearly worse than fp16, or clearly as good. */
   stopEarly: z.boolean().optional(),
+  /** Of tasks of the harness: a folder with further task files. */
+  includePath: text.optional(),
+  /** Of tasks of the harness: by which metric an answer is right. @default the task's first */
+  metric: text.optional(),
+  /** Of tasks of the harness: answers to each question. @default 1, of the paper's tasks as it had */
+  repeats: count.max(1000).optional(),
+  /** Of tasks of the harness: most tokens of an answer. @default the task's, or the paper's */
+  maxNewTokens: count.optional(),
 });
 
 /** A job spec and, by field, the values that its children take: every combination is one child. */

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { cacheSchema } from "../config/schema.js";
 import { validate } from "../config/validate.js";
+import { checkEval } from "./check-eval.js";
 import {
   evalParamsSchema,
   generateParamsSchema,
@@ -78,5 +79,7 @@ const kindSchema = z.looseObject({ kind: z.enum(JOB_KINDS) });
  */
 export function parseJobSpec(input: unknown, attempt = "submit this job"): JobSpec {
   const { kind } = validate(kindSchema, input, { attempt });
-  return validate(SPEC_SCHEMAS[kind], input, { attempt });
+  const spec = validate(SPEC_SCHEMAS[kind], input, { attempt });
+  if (spec.kind === "eval") checkEval(spec.params, attempt);
+  return spec;
 }

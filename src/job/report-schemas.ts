@@ -80,7 +80,7 @@ const reportDocumentSchema = z.looseObject({
   date: z.string(),
   /** Results that differ in presets, tasks, items or seed alone are one. */
   evaluations: z.array(comparisonSchema),
-  latencies: z.array(z.looseObject({ environment: record, rows: z.array(record) })),
+  latencies: z.array(z.looseObject({ environment: record, rows: z.array(record), command: z.string().nullable() })),
   simulations: z.array(z.looseObject({ command: z.string() })),
   sensitivities: z.array(z.looseObject({ command: z.string(), sensitivity: record })),
   /** The paper's figures, which stand beside as references. */

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { KittyError } from "../errors.js";
-import { describeExit } from "../slurm/exit-code.js";
+import { describeExit, isOfFolder } from "../slurm/exit-code.js";
 import type { SlurmEnd } from "../slurm/job-state.js";
 import type { KnownJob } from "../slurm/squeue.js";
 import { deferred } from "../util/deferred.js";
@@ -23,11 +23,11 @@ export interface TaskHooks {
 
 /**
  * How a task ended: by what it left itself, else as Slurm says. `vanished` is known to nobody any more, `unmet` waited for
- * a task that did not succeed.
+ * a task that did not succeed, `shared_folder` could not write there.
  */
 export type TaskEnd =
   | { kind: "outcome"; outcome: Outcome }
-  | { kind: "gone"; how: SlurmEnd | "vanished" | "hopeless" | "unmet"; found: string };
+  | { kind: "gone"; how: SlurmEnd | "vanished" | "hopeless" | "unmet" | "shared_folder"; found: string };
 
 /** One task of a submission, as far as it is known. */
 export class FollowedTask {
@@ -133,7 +133,8 @@ export class FollowedTask {
     const exit = job.exit === undefined ? "" : `, ${describeExit(job.exit)}`;
     const where = job.nodes === null ? "" : ` on ${job.nodes}`;
     const found = `Slurm says ${job.state.name}${where}${exit}`;
-    this.#end({ kind: "gone", how: job.state.end ?? "failed", found });
+    const isFolder = job.state.end === "failed" && job.exit !== undefined && isOfFolder(job.exit);
+    this.#end({ kind: "gone", how: isFolder ? "shared_folder" : (job.state.end ?? "failed"), found });
   }
 
   #begin(): void {
@@ -167,12 +168,12 @@ export class FollowedTask {
 
   /**
    * By byte offset, which outlives this process; a task that was requeued goes on in the same file. A disk that is full just
-   * now keeps nobody from hearing how the task ended.
+   * now, or a log that cannot be read, keeps nobody from hearing how the task ended.
    */
   #readLog(): void {
-    const text = readFrom(taskFile(this.#folder, "log"), this.#logOffset);
-    if (text.length === 0) return;
     try {
+      const text = readFrom(taskFile(this.#folder, "log"), this.#logOffset);
+      if (text.length === 0) return;
       for (const line of text.toString("utf8").split("\n").slice(0, -1)) this.#hooks.onLog(line);
       this.#logOffset += text.length;
       writeWhole(this.#offsetFile, String(this.#logOffset));

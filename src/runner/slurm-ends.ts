@@ -10,7 +10,7 @@ type Gone = Extract<TaskEnd, { kind: "gone" }>;
 
 /** Whether that is no fault of the job, so that it is submitted again. */
 export function isLost(how: Gone["how"]): boolean {
-  return ["node_failure", "preempted", "time_limit", "vanished"].includes(how);
+  return ["node_failure", "preempted", "time_limit", "vanished", "shared_folder"].includes(how);
 }
 
 const REMEDIES: Readonly<Record<Exclude<Gone["how"], "unmet">, readonly [code: string, remedy: string]>> = {
@@ -29,6 +29,7 @@ const REMEDIES: Readonly<Record<Exclude<Gone["how"], "unmet">, readonly [code: s
   ],
   deadline: ["time_limit", "its deadline passed"],
   vanished: ["slurm_job_lost", "see whether compute nodes can write to slurm.folder"],
+  shared_folder: ["shared_folder", "see whether slurm.folder is full, read-only or away on compute nodes"],
   hopeless: ["slurm_refused", "change what it asks for; it was taken out of the queue"],
 };
 

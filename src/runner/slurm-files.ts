@@ -147,22 +147,30 @@ export function writeWhole(path: string, text: string, isDurable = false): void 
 }
 
 /** That a folder on a shared file system cannot be used, with what to do. */
-export function sharedFolderError(path: string, cause: NodeJS.ErrnoException): KittyError {
+export function sharedFolderError(path: string, cause: NodeJS.ErrnoException, what = "write"): KittyError {
   const { code = "", message } = cause;
   const isFull = ["ENOSPC", "EDQUOT", "EFBIG"].includes(code);
   const remedy = isFull
     ? "free some space"
     : "set slurm.folder to a folder that you may write and that compute nodes see";
-  return new KittyError(`Cannot write ${JSON.stringify(path)}, which jobs on the cluster need: ${message}; ${remedy}`, {
-    code: isFull ? "disk_full" : "shared_folder",
-    details: { path, errno: code },
-    cause,
-  });
+  return new KittyError(
+    `Cannot ${what} ${JSON.stringify(path)}, which jobs on the cluster need: ${message}; ${remedy}`,
+    {
+      code: isFull ? "disk_full" : "shared_folder",
+      details: { path, errno: code },
+      cause,
+    },
+  );
 }
 
 /** Forgets the task that a job was, so that its next attempt is a new one. */
 export function forgetTask(jobFolder: string): void {
-  rmSync(taskFile(jobFolder, "task"), { force: true });
+  const path = taskFile(jobFolder, "task");
+  try {
+    rmSync(path, { force: true });
+  } catch (cause) {
+    throw sharedFolderError(path, cause as NodeJS.ErrnoException, "remove");
+  }
 }
 
 /** Undefined where there is no such file, or not all of it yet. */
@@ -172,7 +180,7 @@ function read<S extends z.ZodType>(path: string, schema: S): z.output<S> | undef
     text = readFileSync(path, "utf8");
   } catch (error) {
     if (isMissing(error)) return undefined;
-    throw sharedFolderError(path, error as NodeJS.ErrnoException);
+    throw sharedFolderError(path, error as NodeJS.ErrnoException, "read");
   }
   try {
     return schema.safeParse(JSON.parse(text)).data;

@@ -14,6 +14,9 @@ const GROWTH = 1.5;
 // Slurm may not know a job yet that it has just taken; one look is no proof.
 const MISSES = 2;
 
+/** Where news of tasks comes from. */
+type Source = "squeue" | "sacct" | "files";
+
 export interface FollowerOptions {
   slurm: Config["slurm"];
   queue: SlurmQueue;
@@ -31,8 +34,8 @@ export class SlurmFollower {
   readonly #notices = new NoticeReader();
   #timer: NodeJS.Timeout | undefined;
   #isBusy = false;
-  /** The commands that do not answer now, and were told of. */
-  readonly #silent = new Set<"squeue" | "sacct">();
+  /** What does not answer now, and was told of. */
+  readonly #silent = new Set<Source>();
   #intervalMs: number;
   #nextLook = 0;
 
@@ -66,7 +69,7 @@ export class SlurmFollower {
     this.#isBusy = true;
     try {
       this.#readNotices();
-      for (const task of this.#tasks.values()) if (task.isActive) task.readFiles();
+      this.#readFiles([...this.#tasks.values()].filter((task) => task.isActive));
       if (performance.now() >= this.#nextLook) await this.#look();
     } catch (error) {
       this.#tellTrouble("squeue", error);
@@ -85,8 +88,31 @@ export class SlurmFollower {
       else known.push(task);
     }
     for (const [folder, tasks] of byBatch) {
-      const noticed = this.#notices.read(folder);
+      const noticed = this.#noticed(folder);
       if (noticed.size > 0) for (const task of tasks) if (noticed.has(task.placement.index)) task.notice();
+    }
+  }
+
+  /** Files of one that cannot be read now tell nothing of the others. */
+  #readFiles(tasks: readonly FollowedTask[]): void {
+    let isWell = tasks.length > 0;
+    for (const task of tasks) {
+      try {
+        task.readFiles();
+      } catch (error) {
+        isWell = false;
+        this.#tellTrouble("files", error);
+      }
+    }
+    if (isWell) this.#silent.delete("files");
+  }
+
+  #noticed(folder: string): ReadonlySet<number> {
+    try {
+      return this.#notices.read(folder);
+    } catch (error) {
+      this.#tellTrouble("files", error);
+      return new Set();
     }
   }
 
@@ -114,7 +140,7 @@ export class SlurmFollower {
 
   /** Of what left the queue; one call for all. */
   async #askAccounting(missing: readonly FollowedTask[], queued: readonly KnownJob[]): Promise<void> {
-    for (const task of missing) task.readFiles();
+    this.#readFiles(missing);
     const open = missing.filter((task) => !task.hasEnded);
     if (open.length === 0) return;
     const known = await this.#accounting(open);
@@ -157,11 +183,11 @@ export class SlurmFollower {
     this.#nextLook = Math.min(this.#nextLook, performance.now() + this.#intervalMs);
   }
 
-  #tellTrouble(command: "squeue" | "sacct", error: unknown): void {
+  #tellTrouble(source: Source, error: unknown): void {
     // A defect must not look like a site's bad day.
     if (!(error instanceof KittyError)) throw error;
-    if (!this.#silent.has(command))
+    if (!this.#silent.has(source))
       this.#options.onTrouble(`${error.message}; what is known of the jobs stays until then`);
-    this.#silent.add(command);
+    this.#silent.add(source);
   }
 }

@@ -1,6 +1,6 @@
-import { closeSync, fstatSync, openSync, readSync, writeSync } from "node:fs";
+import { appendFileSync, closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
-import { BATCH_FILES } from "./slurm-files.js";
+import { BATCH_FILES, sharedFolderError } from "./slurm-files.js";
 
 const LIMIT_BYTES = 1 << 20;
 
@@ -20,22 +20,24 @@ export class NoticeReader {
 
 /** Says that there is something to see of a task; a notice that is lost costs time only. */
 export function writeNotice(batchFolder: string, index: number): void {
-  const file = openSync(join(batchFolder, BATCH_FILES.notices), "a", 0o600);
   try {
-    writeSync(file, `${String(index)}\n`);
-  } finally {
-    closeSync(file);
+    appendFileSync(join(batchFolder, BATCH_FILES.notices), `${String(index)}\n`, { mode: 0o600 });
+  } catch {
+    // The folder is full or read-only just now; the next look finds it out.
   }
 }
 
-/** The whole lines of a file from an offset on; none where there is no file. */
+/**
+ * The whole lines of a file from an offset on; none where there is no file.
+ * @throws KittyError `shared_folder`
+ */
 export function readFrom(path: string, offset: number): Buffer {
   let file: number;
   try {
     file = openSync(path, "r");
   } catch (error) {
     if (["ENOENT", "ESTALE"].includes((error as NodeJS.ErrnoException).code ?? "")) return Buffer.alloc(0);
-    throw error;
+    throw sharedFolderError(path, error as NodeJS.ErrnoException, "read");
   }
   try {
     const size = Math.min(fstatSync(file).size - offset, LIMIT_BYTES);
@@ -46,6 +48,8 @@ export function readFrom(path: string, offset: number): Buffer {
     const whole = part.lastIndexOf("\n") + 1;
     // A line longer than that is taken as it is, or nothing would ever follow it.
     return part.subarray(0, whole === 0 && length === LIMIT_BYTES ? length : whole);
+  } catch (error) {
+    throw sharedFolderError(path, error as NodeJS.ErrnoException, "read");
   } finally {
     closeSync(file);
   }

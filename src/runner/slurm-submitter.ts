@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../config/schema.js";
-import { CancelledError } from "../errors.js";
+import { CancelledError, KittyError } from "../errors.js";
 import type { Job } from "../job/job.js";
 import { SlurmError } from "../slurm/run-slurm.js";
 import { sbatch } from "../slurm/sbatch.js";
@@ -124,7 +124,7 @@ export class SlurmSubmitter {
       this.#writeFiles(batch, batchFolder, group);
       const jobId = await this.#submitScript(batch, batchFolder, tasks);
       const submission = { jobId, submittedMs: Date.now() };
-      writeJson(join(batchFolder, BATCH_FILES.submission), submission, { isDurable: true });
+      note(join(batchFolder, BATCH_FILES.submission), submission);
       for (const [index, { placed }] of tasks.entries()) {
         const id = tasks.length === 1 ? jobId : `${jobId}_${String(index)}`;
         placed.resolve({ ...submission, batch, batchFolder, index, tasks: tasks.length, id });
@@ -198,6 +198,15 @@ export class SlurmSubmitter {
 function needLists(tasks: readonly Waiting[], dependency: string): Need[][] {
   const own = dependency.startsWith("aftercorr") ? tasks : tasks.slice(0, 1);
   return own.map(({ needs }) => needs.map(({ job, batch, index }) => ({ job, batch, index })));
+}
+
+/** It is in the queue now: a disk that is full since then is no reason to lose it, and it can be found by its name. */
+function note(path: string, submission: Submission): void {
+  try {
+    writeJson(path, submission, { isDurable: true });
+  } catch (error) {
+    if (!(error instanceof KittyError)) throw error;
+  }
 }
 
 /** Whether the same call may succeed later. */

@@ -14,6 +14,8 @@ const ALLOWED_NAMES = [
   "XDG_CACHE_HOME",
   "PYTHONPATH",
   "VIRTUAL_ENV",
+  // Whether all of this runs in a container, where code that a model wrote may be run.
+  "APPTAINER_CONTAINER",
   ...CERTIFICATE_NAMES,
   "REQUESTS_CA_BUNDLE",
   ...PROXY_NAMES,

@@ -12,7 +12,8 @@ export function nearestName(wrong: string, known: readonly string[]): string | u
   return best;
 }
 
-function editDistance(a: string, b: string): number {
+/** How many letters must be changed, added or left out to make one of the other. */
+export function editDistance(a: string, b: string): number {
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const row = [i];

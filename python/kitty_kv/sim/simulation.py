@@ -76,7 +76,9 @@ def conditions(
     """What figures of a simulated cache were found on, plain data."""
     return {
         "model": loaded.name,
+        "modelPath": loaded.path,
         "text": "excerpt of Treasure Island" if text is None else text.name,
+        "textPath": None if text is None else str(text.resolve()),
         "sequences": sequences,
         "length": length,
         "dtype": str(loaded.model.dtype).removeprefix("torch."),

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import type { Config } from "../../config/schema.js";
 import { ConfigError, UnsupportedError } from "../../errors.js";
 import { absoluteModel } from "../../runner/slurm-node-config.js";
-import type { SweepParams } from "../../job/job-params.js";
+import type { EvalParams, SweepParams } from "../../job/job-params.js";
 import { parseJobSpec, type JobSpec } from "../../job/job-spec.js";
 import { expandSweep } from "../../job/sweep.js";
 
@@ -69,10 +69,17 @@ function withAbsolutePaths(spec: JobSpec): JobSpec {
   if (spec.kind === "simulate" && spec.params.text !== undefined) {
     return { ...spec, params: { ...spec.params, text: existing("text", spec.params.text) } };
   }
-  if (spec.kind === "eval" && spec.params.text !== undefined) {
-    return { ...spec, params: { ...spec.params, text: existing("text", spec.params.text) } };
-  }
+  if (spec.kind === "eval") return { ...spec, params: withAbsoluteEval(spec.params) };
   return spec;
+}
+
+function withAbsoluteEval(params: EvalParams): EvalParams {
+  const { text, includePath } = params;
+  return {
+    ...params,
+    ...(text !== undefined && { text: existing("text", text) }),
+    ...(includePath !== undefined && { includePath: existing("includePath", includePath) }),
+  };
 }
 
 /** Nodes have another working folder; on this machine the model's name is what the user wrote. */
@@ -80,7 +87,7 @@ function withAbsoluteModel(spec: JobSpec): JobSpec {
   return spec.model === undefined ? spec : { ...spec, model: absoluteModel(spec.model) };
 }
 
-const PATH_FIELDS = ["promptsFile", "text"];
+const PATH_FIELDS = ["promptsFile", "text", "includePath"];
 
 /** The same in a sweep's base and matrix, whose children are made later. */
 function withAbsoluteSweep({ base, matrix }: SweepParams): SweepParams {

@@ -44,6 +44,10 @@ async function generateOne(
   throwIfAborted(signal, "generate");
   const unfinished = canResume(params) ? new UnfinishedText(folder, index) : undefined;
   const before = unfinished?.read();
+  if (before !== undefined)
+    context.log(
+      `prompt ${String(index)} goes on after ${String(before.completionTokens)} tokens, from its saved cache`,
+    );
   const model = job.spec.model === undefined ? {} : { model: job.spec.model };
   const cache = before === undefined ? { cache: job.spec.cache } : { saved: before.saved };
   await using session = await sessions.open({ ...model, ...cache, signal });

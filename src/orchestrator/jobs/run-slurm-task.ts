@@ -1,9 +1,9 @@
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { configSchema, type Config } from "../../config/schema.js";
 import { validate } from "../../config/validate.js";
-import { CancelledError, ConfigError } from "../../errors.js";
+import { CancelledError, ConfigError, KittyError } from "../../errors.js";
 import {
   BATCH_FILES,
   readOutcome,
@@ -23,8 +23,9 @@ import type { AttemptContext, JobExecutor, Outcome } from "./executor.js";
 import { JobFolder } from "./job-folder.js";
 import { generateExecutor } from "./run-generate.js";
 import { evalExecutor, latencyExecutor, simulateExecutor } from "./run-python.js";
+import { FOLDER_EXIT_CODE, isOfSharedFolder, whileFolderMayReturn } from "./shared-folder-wait.js";
 import { unmetNeed } from "./unmet-need.js";
-import { countStart } from "./slurm-starts.js";
+import { countStart, type Starts } from "./slurm-starts.js";
 
 const PROGRESS_INTERVAL_MS = 1000;
 const FAILED_EXIT_CODE = 1;
@@ -40,10 +41,17 @@ export interface SlurmTaskSignals {
 /**
  * Runs one task of a submission on a compute node, from where an earlier run of it left off, and leaves its outcome in the
  * job's folder.
- * @returns the exit code: 0 when it succeeded, 1 when it left another outcome, 75 when it is to be put back into the queue
+ * @param patienceMs how long a shared folder that cannot be written is waited for @default five minutes
+ * @returns the exit code: 0 when it succeeded, 1 when it left another outcome, 74 when the shared folder could not be
+ *   written for long, 75 when it is to be put back into the queue
  * @throws ConfigError when there is no such task, KittyError `shared_folder` when the outcome cannot be written
  */
-export async function runSlurmTask(batchFolder: string, index: number, signals: SlurmTaskSignals): Promise<number> {
+export async function runSlurmTask(
+  batchFolder: string,
+  index: number,
+  signals: SlurmTaskSignals,
+  patienceMs?: number,
+): Promise<number> {
   const folder = readTasks(batchFolder)?.[index];
   const task = folder === undefined ? undefined : readTask(folder);
   if (folder === undefined || task === undefined) {
@@ -58,7 +66,8 @@ export async function runSlurmTask(batchFolder: string, index: number, signals: 
   const known = readOutcome(folder, task);
   if (known !== undefined) return exitCodeOf(known);
   writeNotice(batchFolder, index);
-  const exitCode = (await waitForNeeds(task, folder, signals.mustEnd)) ?? (await runHere(task, folder, signals));
+  const exitCode =
+    (await waitForNeeds(task, folder, signals.mustEnd)) ?? (await runHere(task, folder, signals, patienceMs));
   writeNotice(batchFolder, index);
   return exitCode;
 }
@@ -70,7 +79,12 @@ async function waitForNeeds(task: TaskFile, folder: string, mustEnd: AbortSignal
   return mustEnd.aborted ? TERMINATED_EXIT_CODE : leave(task, folder, unmet);
 }
 
-async function runHere(task: TaskFile, folder: string, signals: SlurmTaskSignals): Promise<number> {
+async function runHere(
+  task: TaskFile,
+  folder: string,
+  signals: SlurmTaskSignals,
+  patienceMs: number | undefined,
+): Promise<number> {
   const log = logger(folder);
   const starts = countStart(folder, task);
   if (starts.refusal !== undefined) {
@@ -79,6 +93,15 @@ async function runHere(task: TaskFile, folder: string, signals: SlurmTaskSignals
   log(
     `begins on ${process.env["SLURMD_NODENAME"] ?? hostname()}${starts.number > 1 ? `, start ${String(starts.number)}` : ""}`,
   );
+  const signal = AbortSignal.any([signals.timeIsNearlyOver, signals.mustEnd]);
+  const options = { folder, signal, log, patienceMs };
+  const exitCode = await whileFolderMayReturn(options, () => attempt(task, folder, signals, starts));
+  if (exitCode !== FOLDER_EXIT_CODE || !signal.aborted) return exitCode;
+  return signals.mustEnd.aborted ? TERMINATED_EXIT_CODE : INTERRUPTED_EXIT_CODE;
+}
+
+async function attempt(task: TaskFile, folder: string, signals: SlurmTaskSignals, starts: Starts): Promise<number> {
+  const log = logger(folder);
   const stop = AbortSignal.any([signals.timeIsNearlyOver, signals.mustEnd]);
   try {
     const isInterrupted = (): boolean => signals.timeIsNearlyOver.aborted && !signals.mustEnd.aborted;
@@ -91,6 +114,7 @@ async function runHere(task: TaskFile, folder: string, signals: SlurmTaskSignals
       log("its time is nearly over; what it has is kept, and it goes back into the queue");
       return INTERRUPTED_EXIT_CODE;
     }
+    if (isOfSharedFolder(error)) throw error;
     const failure = toJobError(error);
     return leave(task, folder, { kind: "failed", error: { ...failure, details: { ...failure.details } } });
   }
@@ -119,7 +143,7 @@ async function execute(
     progress: progressWriter(task, path),
   };
   // What instances leave behind must not outlive the job, nor lie on a shared disk.
-  const home = mkdtempSync(join(tmpdir(), "kitty-kv-task-"));
+  const home = makeHome();
   process.env["KITTY_KV_HOME"] = home;
   try {
     return await withExecutor(config, context, (executor) => executor(context));
@@ -154,12 +178,37 @@ function readConfig(batchFolder: string): Config {
   return validate(configSchema, JSON.parse(readFileSync(path, "utf8")), { attempt: `read ${JSON.stringify(path)}` });
 }
 
+function makeHome(): string {
+  try {
+    return mkdtempSync(join(tmpdir(), "kitty-kv-task-"));
+  } catch (cause) {
+    throw new KittyError(
+      `Cannot run on ${hostname()}: no folder can be made in ${tmpdir()} (${(cause as Error).message}); set TMPDIR in slurm.setup to a folder of the node's that has space`,
+      { code: "node_folder", details: { host: hostname(), folder: tmpdir() }, cause },
+    );
+  }
+}
+
+/** A line that the shared folder does not take goes where the job's output goes, and ends nothing. */
 function logger(folder: string): (line: string) => void {
   const path = taskFile(folder, "log");
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   return (line) => {
-    appendFileSync(path, `${line.replaceAll("\n", " ")}\n`, { mode: 0o600 });
+    const whole = `${line.replaceAll("\n", " ")}\n`;
+    try {
+      appendFileSync(path, whole, { mode: 0o600 });
+    } catch {
+      writeToOutput(whole);
+    }
   };
+}
+
+/** Which may be on the same disk. */
+function writeToOutput(text: string): void {
+  try {
+    writeSync(process.stderr.fd, text);
+  } catch {
+    // There is nowhere left to say it.
+  }
 }
 
 function progressWriter(task: TaskFile, folder: string): AttemptContext["progress"] {
@@ -169,6 +218,11 @@ function progressWriter(task: TaskFile, folder: string): AttemptContext["progres
     const now = performance.now();
     if (done < total && now - writtenMs < PROGRESS_INTERVAL_MS) return;
     writtenMs = now;
-    writeJson(taskFile(folder, "progress"), { batch, index, done, total });
+    try {
+      writeJson(taskFile(folder, "progress"), { batch, index, done, total });
+    } catch (error) {
+      // The next one says it all.
+      if (!isOfSharedFolder(error)) throw error;
+    }
   };
 }

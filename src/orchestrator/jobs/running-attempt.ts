@@ -43,6 +43,7 @@ export class RunningAttempt {
   // Not the wall clock: it may jump.
   readonly #deadlineMs: number;
   readonly #hasUnkeptLimit: boolean;
+  readonly #isElsewhere: boolean;
   #toldProgressMs = -Infinity;
 
   constructor(job: Job, gpus: readonly string[], { queue, folder, executor, isElsewhere }: AttemptPlace) {
@@ -55,6 +56,7 @@ export class RunningAttempt {
     this.#attempt = { id: job.id, number: job.attempt };
     const { timeLimitMinutes = Infinity, memoryMiB } = job.spec.resources;
     this.#deadlineMs = performance.now() + (isElsewhere ? Infinity : timeLimitMinutes) * 60_000;
+    this.#isElsewhere = isElsewhere;
     this.#hasUnkeptLimit = memoryMiB !== undefined && !isElsewhere;
     this.ended = this.#run(executor);
   }
@@ -74,9 +76,9 @@ export class RunningAttempt {
     let log: JobLog | undefined;
     try {
       this.#folder.make();
-      const opened = (log = new JobLog(this.#folder));
-      opened.write(`attempt ${String(this.job.attempt)} begins`);
-      if (this.#hasUnkeptLimit) opened.write(MEMORY_NOTE);
+      const opened = (log = this.#openLog());
+      this.#log(opened, `attempt ${String(this.job.attempt)} begins`);
+      if (this.#hasUnkeptLimit) this.#log(opened, MEMORY_NOTE);
       const { figures, files } = await executor({
         job: this.job,
         folder: this.#folder,
@@ -93,10 +95,11 @@ export class RunningAttempt {
           this.#tellProgress(done, total);
         },
       });
-      opened.write("succeeded");
+      this.#log(opened, "succeeded");
       const result = { figures, files: await this.#folder.describe([...files, "log.txt"]) };
       return () => {
-        if (this.#queue.succeed(this.#attempt, result)) void this.#folder.removePartial();
+        // What cannot be removed from a folder that is read-only by now is in nobody's way.
+        if (this.#queue.succeed(this.#attempt, result)) this.#folder.removePartial().catch(() => undefined);
       };
     } catch (error) {
       return this.#failure(this.#brokenBy ?? error, log);
@@ -105,11 +108,22 @@ export class RunningAttempt {
     }
   }
 
-  /** What a job's process prints comes where an error would have nobody to catch it, so it ends the attempt instead. */
-  #log(log: JobLog, line: string): void {
+  /** What runs elsewhere goes on there, although its log cannot be written here. */
+  #openLog(): JobLog | undefined {
     try {
-      log.write(line);
+      return new JobLog(this.#folder);
     } catch (error) {
+      if (!this.#isElsewhere || !(error instanceof KittyError)) throw error;
+      return undefined;
+    }
+  }
+
+  /** What a job's process prints comes where an error would have nobody to catch it, so it ends the attempt instead. */
+  #log(log: JobLog | undefined, line: string): void {
+    try {
+      log?.write(line);
+    } catch (error) {
+      if (this.#isElsewhere) return;
       this.#brokenBy ??= error;
       this.#controller.abort(error);
     }

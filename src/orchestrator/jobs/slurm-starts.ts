@@ -17,7 +17,11 @@ export interface Starts {
 export function countStart(folder: string, { batch, job }: TaskFile): Starts {
   const path = taskFile(folder, "starts");
   const note = (what: string): void => {
-    appendFileSync(path, `${batch} ${what}\n`, { mode: 0o600 });
+    try {
+      appendFileSync(path, `${batch} ${what}\n`, { mode: 0o600 });
+    } catch {
+      // A folder that cannot be written now is no reason not to begin; such a start is not counted.
+    }
   };
   note("start");
   const lines = existsSync(path) ? readFileSync(path, "utf8").split("\n") : [];

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { KittyError } from "../../errors.js";
 import type { GenerationResult } from "../generation-stream.js";
 import type { Session } from "../session.js";
-import type { JobFolder } from "./job-folder.js";
+import { writing, type JobFolder } from "./job-folder.js";
 
 const schema = z.object({
   text: z.string(),
@@ -41,14 +41,16 @@ export class UnfinishedText {
   async keep(session: Session, { text, finishReason, usage }: GenerationResult): Promise<void> {
     if (finishReason !== "cancelled" || usage.completionTokens === 0) return;
     // The note last: without it there is nothing to go on from.
-    rmSync(this.#folder.file(this.#note), { force: true });
+    const note = this.#folder.file(this.#note);
     try {
+      writing("remove", note, () => {
+        rmSync(note, { force: true });
+      });
       await session.save(this.#folder.file(this.#saved));
+      this.#folder.write(this.#note, [JSON.stringify({ text, ...usage })]);
     } catch (error) {
       if (!(error instanceof KittyError)) throw error;
-      return;
     }
-    this.#folder.write(this.#note, [JSON.stringify({ text, ...usage })]);
   }
 }
 

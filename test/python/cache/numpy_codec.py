@@ -13,9 +13,11 @@ def quantized(x: np.ndarray, steps: np.ndarray, axis: int) -> np.ndarray:
     return (codes * scale + minimum).astype(np.float32)
 
 
-def quantized_keys(page: np.ndarray, boosted: int) -> np.ndarray:
-    """A page ``[PAGE, D]`` of one head."""
-    order = np.argsort(-np.abs(page.astype(np.float64)).sum(0), kind="stable")
+def quantized_keys(page: np.ndarray, boosted: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """A page ``[PAGE, D]`` of one head; channels of the largest magnitude are boosted, or by range with ``weights`` ``[D]``."""
+    wide = page.astype(np.float64)
+    score = np.abs(wide).sum(0) if weights is None else (wide.max(0) - wide.min(0)) * weights.astype(np.float64)
+    order = np.argsort(-score, kind="stable")
     steps = np.full(page.shape[1], 3, np.float32)
     steps[order[:boosted]] = 15
     return quantized(page, steps[None], axis=0)

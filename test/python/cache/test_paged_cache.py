@@ -15,11 +15,13 @@ import torch
 from numpy_codec import quantized, quantized_keys
 
 from kitty_kv import PRESETS, CacheError, ConfigError, KittyConfig, UnsupportedError
+from kitty_kv.cache.channel_weights import ChannelWeights
 from kitty_kv.cache.kernel_route import KernelRoute
 from kitty_kv.cache.memory import cache_memory
 from kitty_kv.cache.paged_cache import PagedCache
 
 PAGE, HEADS, GROUPS, DIM = 128, 2, 2, 64
+CONFIGS = {**PRESETS, "by queries": KittyConfig(preset="kitty", selection="query")}
 PIECES = (1, 2, 16, 17, 300)
 SCALING = DIM**-0.5
 
@@ -49,6 +51,7 @@ class PlainRow:
     config: KittyConfig
     keys: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((HEADS, 0, DIM), np.float32))
     values: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((HEADS, 0, DIM), np.float32))
+    weights: np.ndarray | None = None  # of the layer's channels, [HEADS, DIM]
 
     @property
     def length(self) -> int:
@@ -74,7 +77,8 @@ class PlainRow:
         for page in range(self.key_pages):
             at = slice(sink + PAGE * page, sink + PAGE * (page + 1))
             for head in range(HEADS):
-                keys[head, at] = quantized_keys(keys[head, at], int(self.config.boost_ratio * DIM))
+                weights = None if self.weights is None else self.weights[head]
+                keys[head, at] = quantized_keys(keys[head, at], int(self.config.boost_ratio * DIM), weights)
         for page in range(self.value_pages):
             at = slice(sink + PAGE * page, sink + PAGE * (page + 1))
             values[:, at] = quantized(values[:, at], np.float32(3), axis=2)
@@ -127,13 +131,17 @@ def check_references(cache: PagedCache) -> None:
         assert ids.in_use == len({id_ for row in held for id_ in row})
 
 
-@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("name", [*PRESETS, "by queries"])
 @pytest.mark.parametrize("seed", range(3))
-def test_ragged_padded_calls_of_any_size_match_the_contract_in_every_layer(preset, seed, target):
-    config, layers, batch = PRESETS[preset], 2, 3
-    cache = PagedCache(config, layers, target.impl)
-    rows = [[PlainRow(config) for _ in range(batch)] for _ in range(layers)]
+def test_ragged_padded_calls_of_any_size_match_the_contract_in_every_layer(name, seed, target):
+    layers, batch = 2, 3
     rng, choose = np.random.default_rng(seed), random.Random(seed)
+    config, weights = CONFIGS[name], None
+    if config.selection == "query":
+        weights = ChannelWeights(torch.from_numpy(rng.exponential(size=(layers, HEADS, DIM))))
+    cache = PagedCache(config, layers, target.impl, weights=weights)
+    by_layer = [None] * layers if weights is None else weights.tensor.numpy()
+    rows = [[PlainRow(config, weights=by_layer[layer]) for _ in range(batch)] for layer in range(layers)]
     sizes = [choose.choice(PIECES) for _ in range(9)]
     for width in sizes:
         counts = [choose.choice([width, choose.randint(0, width)]) for _ in range(batch)]

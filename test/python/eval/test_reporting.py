@@ -15,11 +15,12 @@ from kitty_kv.errors import ConfigError
 from kitty_kv.eval.reporting.__main__ import main
 from kitty_kv.eval.reporting.blocks import as_markdown
 from kitty_kv.eval.reporting.combine import combine, preset_rows, task_rows
+from kitty_kv.eval.reporting.commands import latency_command
 from kitty_kv.eval.reporting.document import build
 from kitty_kv.eval.reporting.pareto import Point, front
 from kitty_kv.eval.reporting.sources import read_sources
 from kitty_kv.eval.results_folder import VERSION
-from kitty_kv.eval.statistics import holm
+from kitty_kv.eval.statistics import holm, wilson
 
 EVIL = '<script>alert("x")</script>|`'
 
@@ -153,8 +154,8 @@ def test_what_carries_the_error_is_told(tmp_path):
     text = as_markdown(report.blocks)
     assert "What carries the error of kitty on m" in text
     assert "| 0.25000 | 0.12500 to 0.50000 | 0.75000 |" in text
-    assert "kitty-kv simulate --preset=kitty --sensitivity=layers,heads" in text
-    command = "kitty-kv simulate --preset=kitty --sensitivity=layers,heads"
+    assert "kitty-kv simulate --preset=kitty --model=m --sensitivity=layers,heads" in text
+    command = "kitty-kv simulate --preset=kitty --model=m --sensitivity=layers,heads"
     assert "<script" not in text and report.data["sensitivities"] == [{**document, "command": command}]
 
 
@@ -169,6 +170,34 @@ def test_programs_get_what_people_read(tmp_path):
     text = as_markdown(report.blocks)
     for command in (*evaluation["commands"], report.data["simulations"][0]["command"]):
         assert command.startswith("kitty-kv ") and command in text
+
+
+def test_a_latency_is_repeated_by_our_command_line_however_its_module_was_called():
+    called = "python -m kitty_kv.bench.latency --json --shapes=1x64 '--peers=a b' --device=auto"
+    assert latency_command({"environment": {"command": called}}) == "kitty-kv bench latency --shapes=1x64 '--peers=a b'"
+    assert latency_command({"environment": {"command": "kitty-kv bench latency"}}) == "kitty-kv bench latency"
+    assert latency_command({"environment": {"command": "python -m kitty_kv.bench.latency 'open"}}).endswith("'open")
+    assert latency_command({"environment": {}}) is None
+
+
+def test_a_question_counts_once_in_intervals_and_tests_however_often_it_was_asked(tmp_path):
+    folder = results(tmp_path / "a", {"fp16": "rrrr", "kitty": "rwrw"})
+    lines = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
+    for line in lines:
+        number, repeat = divmod(int(line["item"].split("/")[1]), 2)
+        question = f"t/{number}"
+        line |= {"task": "t", "length": None, "asked": f"{number}", "question": question, "repeat": repeat}
+        line["item"] = f"{question}@{repeat}"
+    (folder / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    comparison = combine(read_sources([folder]).evaluations)[0]
+    base, kitty = preset_rows(comparison)
+    assert (base["answers"], kitty["correct"]) == (4, 2)
+    assert kitty["accuracyInterval"] == pytest.approx(wilson(1, 2))
+    # Of two questions both were answered worse, half the time each.
+    assert (kitty["againstFp16"]["lost"], kitty["againstFp16"]["won"]) == (2, 0)
+    assert kitty["againstFp16"]["mcnemarP"] == 0.5
+    (row,) = [row for row in task_rows(comparison) if row["preset"] == "kitty"]
+    assert (row["items"], row["questions"], row["length"]) == (4, 2, None)
 
 
 def test_published_figures_are_labelled_as_such(tmp_path):

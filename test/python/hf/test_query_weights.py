@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from kitty_kv import CacheFileError, ConfigError, KittyCache, KittyConfig, UnsupportedError
+from kitty_kv import CacheFileError, CacheOutOfMemoryError, ConfigError, KittyCache, KittyConfig, UnsupportedError
 from kitty_kv.cache.channel_weights import ChannelWeights
 from kitty_kv.cache.paged_cache import PagedCache
 from kitty_kv.engine.kv_pool import KvPool
@@ -56,6 +56,29 @@ def test_a_model_is_measured_once_and_left_as_it_was(make_model, monkeypatch):
     assert len(passes) == 1
     assert model.config._attn_implementation == "kitty"
     assert "kitty_measuring" not in {*AttentionInterface._global_mapping, *AttentionMaskInterface._global_mapping}
+
+
+def test_no_memory_for_the_pass_is_said_with_the_remedy(make_model):
+    model = make_model()
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.model.layers[1].register_forward_pre_hook(full)
+    with pytest.raises(CacheOutOfMemoryError, match="no memory left for a pass of 2048 tokens; free some, or choose"):
+        KittyCache.for_model(model, **QUERY)
+
+
+def test_weights_are_roots_of_the_queries_sizes_over_tokens_and_heads(make_model):
+    """Held against the queries that a hook sees before rotation, which keeps the size of a pair of channels."""
+    model, seen = make_model(), []
+    model.model.layers[1].self_attn.q_norm.register_forward_hook(lambda *args: seen.append(args[2]))
+    weights = query_weights(model).tensor[1]
+    (queries,) = seen  # [B, T, HQ, D]
+    assert queries.shape == (2, 1024, 4, 64)
+    squares = queries.double().square().unflatten(2, (2, 2)).mean((0, 1, 3))  # [HKV, D]
+    wanted, found = (x.unflatten(-1, (2, 32)).sum(-2) for x in (squares, weights.double() ** 4))
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=0)
 
 
 def test_a_pass_that_fails_leaves_the_model_as_it_was(make_model):

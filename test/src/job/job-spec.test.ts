@@ -55,6 +55,44 @@ test("an eval job asks little unless told otherwise, and knows its keys", () => 
   expect(() => parseJobSpec({ kind: "eval", params: { task: "copying" } })).toThrow(/tasks/);
 });
 
+const WRONG_EVAL: [params: Record<string, unknown>, message: RegExp, code: string][] = [
+  [{ tasks: "pass-key,copying" }, /unknown task "pass-key", did you mean "passkey"\?/, "unknown_task"],
+  [{ tasks: "multi_kye" }, /did you mean "multi_key"\?/, "unknown_task"],
+  [{ tasks: "AIME-24" }, /did you mean "aime24"\?/, "unknown_task"],
+  [{ tasks: "," }, /params.tasks names nothing, got ","/, "invalid_argument"],
+  [{ presets: "fp16,kity" }, /unknown preset "kity", did you mean "kitty"\?/, "unknown_preset"],
+  [
+    { presets: "kitty:selecton=range" },
+    /unknown change "selecton=range", did you mean "selection"\?/,
+    "invalid_argument",
+  ],
+  [{ presets: "kitty:boost_ratio" }, /changes are written as in kitty:boost_ratio=0.5/, "invalid_argument"],
+  [{ lengths: "512,-1" }, /params.lengths must be whole numbers >= 512 by commas, got "512,-1"/, "invalid_argument"],
+  [{ lengths: "100" }, /params.lengths must be whole numbers >= 512/, "invalid_argument"],
+  [{ limit: 0 }, /params.limit must be > 0|params.limit must be >= 1/, "invalid_argument"],
+  [{ limit: -3 }, /params.limit must be/, "invalid_argument"],
+  [{ repeats: 1e6 }, /params.repeats must be <= 1000/, "invalid_argument"],
+  [{ metrics: "acc" }, /unknown key "metrics", did you mean "metric"\?/, "invalid_argument"],
+];
+
+test.each(WRONG_EVAL)(
+  "an eval job, and a sweep of them, with %j is refused when it is submitted",
+  (params, message, code) => {
+    const refusal = expect.objectContaining({ code, message: expect.stringMatching(message) as string }) as Error;
+    expect(() => parseJobSpec({ kind: "eval", params })).toThrow(refusal);
+    const rows = Object.entries(params).filter(([field]) => field !== "metrics");
+    const matrix = Object.fromEntries(rows.map(([field, value]) => [field, [value]]));
+    if (rows.length > 0) expect(() => expandSweep({ base: { kind: "eval" }, matrix })).toThrow(refusal);
+  },
+);
+
+test("names that may be lm-evaluation-harness's, or a user's own, are left to it", () => {
+  for (const tasks of ["hellaswag", "aime", "minerva_math_geometry", "gsm8k_cot_llama,passkey", "humaneval_plus"])
+    expect(parseJobSpec({ kind: "eval", params: { tasks } }).params).toMatchObject({ tasks });
+  const params = { tasks: "passkeys", includePath: "tasks", metric: "acc,none", repeats: 2, maxNewTokens: 9 };
+  expect(parseJobSpec({ kind: "eval", params }).params).toMatchObject(params);
+});
+
 test("an id is never a path", () => {
   for (const id of ["..", ".", "a/b", "a\\b", "-rf", "", "a\0b", "a b", "ä"]) {
     expect(jobIdSchema.safeParse(id).success).toBe(false);

@@ -75,8 +75,13 @@ describe.skipIf(reason !== undefined)("what the dashboard asks for", () => {
       { spec: { kind: "generate", params: { maxNewToken: 4 } } },
       {},
       { spec: { kind: "x" } },
+      { spec: { kind: "eval", params: { tasks: "pass-key" } } },
+      { yaml: "kind: sweep\nparams: {base: {kind: eval}, matrix: {presets: [fp16, kity]}}" },
     ];
     for (const body of bad) expect((await answer("/api/jobs/check", body)).status).toBe(400);
+    const slip = await answer("/api/jobs", { kind: "eval", params: { tasks: "copyng" } });
+    expect(slip.status).toBe(400);
+    expect(slip.text).toContain('did you mean \\"copying\\"?');
     expect(JSON.parse((await answer("/api/jobs")).text)).toEqual({ jobs: [], next: null });
   });
 

@@ -1,12 +1,15 @@
-import { onTestFinished } from "vitest";
-import type { ConfigInput } from "../../../src/index.js";
+import { onTestFinished, type ExpectStatic } from "vitest";
+import type { ConfigInput, JobHandle } from "../../../src/index.js";
 import { temporaryFolder } from "../../scripts/temporary-folder.js";
 import { fixturePath } from "../fixture-worker.js";
 
-/** A folder that lives as long as the test. */
-export function folder(): string {
+/**
+ * A folder that lives as long as the test.
+ * @param onFinished of the test's context, where tests run side by side
+ */
+export function folder(onFinished: typeof onTestFinished = onTestFinished): string {
   const temporary = temporaryFolder();
-  onTestFinished(() => {
+  onFinished(() => {
     temporary[Symbol.dispose]();
   });
   return temporary.path;
@@ -30,4 +33,18 @@ export function generate(prompts: string[], maxNewTokens = 3) {
 /** One that takes half a second a prompt and little of the machine. */
 export function slow(prompts: number) {
   return generate(Array.from({ length: prompts }, () => "do:wait"));
+}
+
+/** @param expect of the test's context, where tests run side by side */
+export async function runningAfter(expect: ExpectStatic, job: JobHandle, prompts: number): Promise<void> {
+  const done = async (): Promise<number> => (await job.refresh()).progress?.done ?? 0;
+  await expect.poll(done, { timeout: 120_000, interval: 200 }).toBeGreaterThanOrEqual(prompts);
+}
+
+/** Of a job in Slurm. */
+export async function jobNumber(job: JobHandle): Promise<string> {
+  const { text } = await job.logs();
+  const [, id] = /it is Slurm job (\d+)/.exec(text) ?? [];
+  if (id === undefined) throw new Error(`no Slurm job in the log: ${text}`);
+  return id;
 }

@@ -8,6 +8,11 @@ from typing import Any
 
 from .sources import EvaluationResults
 
+_BUNDLED = "kitty-tiny"
+_MEASURES = "kitty_kv.bench.latency"
+# The command line's configuration has them, and a document on stdout is asked for otherwise there.
+_NOT_FLAGS = ("--json", "--device", "--dtype")
+
 
 def evaluation_command(results: EvaluationResults) -> str:
     """Of one results folder; model, text and task files as they lay on the machine that made it."""
@@ -22,7 +27,7 @@ def evaluation_command(results: EvaluationResults) -> str:
         "lengths": ",".join(map(str, run.get("lengths", []))),
         "seed": run.get("seed", 0),
     }
-    if run.get("model") != "kitty-tiny":
+    if run.get("model") != _BUNDLED:
         options["model"] = run.get("modelPath", run.get("model"))
     if run.get("textSha256") is not None:
         options["text"] = results.environment.get("textPath", run.get("text"))
@@ -40,8 +45,25 @@ def simulation_command(document: dict[str, Any], more: str = "") -> str:
     """Of one simulation, or with ``more`` of a sensitivity analysis."""
     cache = {_kebab(name): value for name, value in document["cache"].items()}
     windows = {name: document[name] for name in ("sequences", "length") if name in document}
+    if document.get("textPath") is not None:
+        windows["text"] = document["textPath"]
+    if document.get("model", _BUNDLED) != _BUNDLED:
+        windows["model"] = document.get("modelPath", document["model"])
     more = " --verify" if "verification" in document else f" {shlex.quote(more)}" if more else ""
     return _command("kitty-kv simulate", {**cache, **windows}) + more
+
+
+def latency_command(document: dict[str, Any]) -> str | None:
+    """Of one measurement, from how its module was called; None where that is not known."""
+    told = str(document["environment"].get("command", ""))
+    called, _, arguments = told.partition(_MEASURES)
+    if not called.startswith("python"):
+        return told or None
+    try:
+        flags = [each for each in shlex.split(arguments) if each.partition("=")[0] not in _NOT_FLAGS]
+    except ValueError:  # results are others' words
+        return told
+    return shlex.join(["kitty-kv", "bench", "latency", *flags])
 
 
 def _command(name: str, options: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from ..summary import BASELINE
 from . import paper_figures
 from .blocks import Block, Command, Figure, Heading, Table, Text
 from .combine import Comparison, combine, preset_rows, task_rows
-from .commands import evaluation_command, simulation_command
+from .commands import evaluation_command, latency_command, simulation_command
 from .pareto import Point, front, svg
 from .sources import Sources
 
@@ -45,7 +45,7 @@ def build(sources: Sources, date: str) -> Report:
     data: dict[str, Any] = {
         "date": date,
         "evaluations": [],
-        "latencies": sources.latencies,
+        "latencies": [{**document, "command": latency_command(document)} for document in sources.latencies],
         "simulations": [{**document, "command": simulation_command(document)} for document in sources.simulations],
         "sensitivities": [
             {**document, "command": _sensitivity_command(document)} for document in sources.sensitivities
@@ -203,8 +203,9 @@ def _latency(document: dict[str, Any]) -> list[Block]:
             "step: one step of batch x tokens; budget: as many rows as one memory takes; prefill: until the first token."
         ),
     ]
-    if "command" in where:
-        blocks += [Heading("To repeat it", 3), Command(str(where["command"]))]
+    command = latency_command(document)
+    if command is not None:
+        blocks += [Heading("To repeat it", 3), Command(command)]
     return blocks
 
 
