@@ -1,4 +1,4 @@
-"""Cache configuration: the five presets and the fields behind them (paper: arXiv 2511.18643, section 5.1)."""
+"""Cache configuration: the paper's five presets (arXiv 2511.18643, section 5.1), two of our own, and the fields behind them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ _PRESET_FIELDS: dict[str, dict[str, Any]] = {
     "kitty": {"k_bits": 2, "v_bits": 2, "boost_ratio": 0.125, "sink_tokens": 32, "recent_tokens": 128},
     "kitty-pro": {"k_bits": 2, "v_bits": 2, "boost_ratio": 0.25, "sink_tokens": 32, "recent_tokens": 128},
 }
+# As the paper's, with as many bits, but channels are chosen by what queries read.
+_PRESET_FIELDS |= {
+    "kitty-q": {**_PRESET_FIELDS["kitty"], "selection": "query"},
+    "kitty-q-pro": {**_PRESET_FIELDS["kitty-pro"], "selection": "query"},
+}
 _SHARED_FIELDS: dict[str, Any] = {"boost_bits": 4, "selection": "magnitude", "page_size": 128, "seed": 0}
 DEFAULT_PRESET = "kitty-pro"
 
@@ -27,13 +32,14 @@ class KittyConfig:
     """One cache's configuration; every field left ``None`` takes the preset's value.
 
     Args:
-        preset: one of ``fp16``, ``kivi-2``, ``kivi-2-sink``, ``kitty``, ``kitty-pro``. Default: ``kitty-pro``.
+        preset: one of ``fp16``, ``kivi-2``, ``kivi-2-sink``, ``kitty``, ``kitty-pro``, ``kitty-q``, ``kitty-q-pro``. Default:
+            ``kitty-pro``.
         k_bits: bits of a key code, 1 to 8, or 16 for none.
         v_bits: bits of a value code, 1 to 8, or 16 for none.
         boost_bits: bits of a boosted key channel's code.
         boost_ratio: share of a page's key channels that is boosted, 0 to 1; ``floor(boost_ratio * D)`` channels.
-        selection: how boosted channels are chosen: ``magnitude``, ``range``, ``query`` (range times how much the model's
-            queries read the channel, measured once a model), ``variance`` or ``random``.
+        selection: how boosted channels are chosen: ``magnitude``, ``range``, ``query`` (range times the fourth root
+            of how large the model's queries are on the channel, measured once a model), ``variance`` or ``random``.
         sink_tokens: a row's first real tokens that stay in 16 bits.
         recent_tokens: a row's latest tokens whose values stay in 16 bits.
         page_size: tokens that are quantized together, a multiple of 8.

@@ -1,7 +1,7 @@
 import { z } from "zod";
 
 /** The names that `kitty_kv.PRESETS` and the command line share. */
-export const PRESET_NAMES = ["fp16", "kivi-2", "kivi-2-sink", "kitty", "kitty-pro"] as const;
+export const PRESET_NAMES = ["fp16", "kivi-2", "kivi-2-sink", "kitty", "kitty-pro", "kitty-q", "kitty-q-pro"] as const;
 
 const bits = z.number().int().min(1).max(16);
 const tokenCount = z.number().int().nonnegative();

@@ -15,6 +15,8 @@ TABLE = {
     "kivi-2-sink": (2, 2, 0, 32, 128),
     "kitty": (2, 2, 0.125, 32, 128),
     "kitty-pro": (2, 2, 0.25, 32, 128),
+    "kitty-q": (2, 2, 0.125, 32, 128),
+    "kitty-q-pro": (2, 2, 0.25, 32, 128),
 }
 
 
@@ -22,6 +24,10 @@ def test_presets_are_the_contracts_table():
     fields = ("k_bits", "v_bits", "boost_ratio", "sink_tokens", "recent_tokens")
     assert {name: tuple(getattr(config, field) for field in fields) for name, config in PRESETS.items()} == TABLE
     assert all(config.boost_bits == 4 and config.page_size == 128 for config in PRESETS.values())
+    # The paper's presets stay as published; ours differ from them in how channels are chosen alone.
+    assert {name for name, config in PRESETS.items() if config.selection != "magnitude"} == {"kitty-q", "kitty-q-pro"}
+    for ours, published in (("kitty-q", "kitty"), ("kitty-q-pro", "kitty-pro")):
+        assert PRESETS[ours].to_dict() == PRESETS[published].to_dict() | {"preset": ours, "selection": "query"}
 
 
 def test_a_config_starts_from_its_preset_and_changes_single_fields():

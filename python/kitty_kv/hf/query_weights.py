@@ -1,7 +1,7 @@
-"""How large a model's queries are on each key channel: what ``selection: query`` weighs channels with, measured once a model.
+"""How large a model's queries are on each key channel, and what ``selection: query`` weighs channels with: a root of it.
 
-Queries differ far more from channel to channel than from text to text, so tokens drawn at random, which every model has,
-do: half of each row repeats the other, so that queries which look something up are among them.
+They are measured once a model. Queries differ far more from channel to channel than from text to text, so tokens drawn at random,
+which every model has, do: half of each row repeats the other, so that queries which look something up are among them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from .model_layers import context_limit, layer_windows
 
 _ROWS, _LENGTH, _SEED = 2, 1024, 0
 # 1 would make the error of an average query's scores smallest. But the few queries that look up one token among many like it
-# read channels that the others hardly do, and an answer hangs on them: between 1 and the range alone (0) both fare well.
-_POWER = 0.5
+# read channels that the others hardly do, and an answer hangs on them: between 1 and the range alone (0) both fare best.
+_POWER = 0.25
 _MEASURING = "kitty_measuring"
 _of_models: weakref.WeakKeyDictionary[PreTrainedModel, ChannelWeights] = weakref.WeakKeyDictionary()
 # Measuring changes the model's config and Transformers' registries for its time.

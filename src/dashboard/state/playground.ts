@@ -2,7 +2,7 @@ import { signal } from "@preact/signals";
 import { token } from "../api/token.js";
 import { PlaygroundPane } from "./playground-pane.js";
 
-export const PRESETS = ["fp16", "kivi-2", "kivi-2-sink", "kitty", "kitty-pro"] as const;
+export const PRESETS = ["fp16", "kivi-2", "kivi-2-sink", "kitty", "kitty-pro", "kitty-q", "kitty-q-pro"] as const;
 
 /** What both sides get. */
 export const settings = signal({ prompt: "Once upon a time", maxNewTokens: "200", temperature: "0", seed: "" });

@@ -25,6 +25,7 @@ class CroppedRow:
     values: np.ndarray = dataclasses.field(default_factory=_nothing)
     keys_from: int = 0
     values_from: int = 0
+    weights: np.ndarray | None = None  # of the layer's channels, [HEADS, DIM]
 
     @property
     def length(self) -> int:
@@ -61,7 +62,8 @@ class CroppedRow:
         for page in range(self.pages("keys", self.length)):
             at = self._page(page)
             for head in range(HEADS):
-                keys[head, at] = quantized_keys(keys[head, at], int(self.config.boost_ratio * DIM))
+                weights = None if self.weights is None else self.weights[head]
+                keys[head, at] = quantized_keys(keys[head, at], int(self.config.boost_ratio * DIM), weights)
         for page in range(self.pages("values", self.length)):
             at = self._page(page)
             values[:, at] = quantized(values[:, at], np.float32(3), axis=2)

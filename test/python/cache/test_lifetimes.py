@@ -14,6 +14,7 @@ import torch
 from plain_row import DIM, HEADS, CroppedRow
 
 from kitty_kv import PRESETS, CacheError, CacheOutOfMemoryError, ConfigError, KittyConfig
+from kitty_kv.cache.channel_weights import ChannelWeights
 from kitty_kv.cache.memory import cache_memory
 from kitty_kv.cache.paged_cache import PagedCache
 from kitty_kv.cache.snapshot import restore, take_snapshot
@@ -21,6 +22,8 @@ from kitty_kv.cache.store import PageStore
 from kitty_kv.errors import CacheBusyError
 
 LAYERS = 2
+UNWEIGHTED = [name for name, config in PRESETS.items() if config.selection != "query"]
+WEIGHTS = ChannelWeights(torch.from_numpy(np.random.default_rng(7).exponential(size=(LAYERS, HEADS, DIM))))
 
 
 class Twin:
@@ -32,8 +35,10 @@ class Twin:
 
     @classmethod
     def of(cls, config: KittyConfig, batch: int, impl: str = "auto", max_bytes: int | None = None) -> Twin:
-        rows = [[CroppedRow(config) for _ in range(batch)] for _ in range(LAYERS)]
-        return cls(PagedCache(config, LAYERS, impl, max_bytes), rows)
+        weights = WEIGHTS if config.selection == "query" else None
+        by_layer = [None] * LAYERS if weights is None else weights.tensor.numpy()
+        rows = [[CroppedRow(config, weights=of_layer) for _ in range(batch)] for of_layer in by_layer]
+        return cls(PagedCache(config, LAYERS, impl, max_bytes, weights=weights), rows)
 
     def feed(self, rng: np.random.Generator, counts: list[int]) -> None:
         width, batch = max(counts), len(counts)
@@ -63,7 +68,7 @@ class Twin:
 
     def reloaded(self) -> Twin:
         old = self.cache
-        cache = PagedCache(old.config, LAYERS, old.impl, old.store.max_bytes)
+        cache = PagedCache(old.config, LAYERS, old.impl, old.store.max_bytes, weights=old.weights)
         restore(cache, *take_snapshot(old), torch.float16, [torch.device("cpu")] * LAYERS)
         return Twin(cache, copy.deepcopy(self.rows))
 
@@ -100,7 +105,7 @@ def random_lengths(choose: random.Random, lengths: list[int]) -> list[int]:
     return [choose.choice(ways)(length) for length in lengths]
 
 
-@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("preset", [*UNWEIGHTED, "kitty-q"])
 @pytest.mark.parametrize("seed", range(3))
 def test_any_order_of_operations_keeps_contents_and_counts(preset, seed):
     choose, rng = random.Random(seed), np.random.default_rng(seed)
@@ -134,7 +139,7 @@ def test_any_order_of_operations_keeps_contents_and_counts(preset, seed):
         assert [ids.in_use for ids in (store.key_ids, store.value_ids, store.block_ids)] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("preset", UNWEIGHTED)
 @pytest.mark.parametrize("impl", ["auto", "reference"])
 @pytest.mark.parametrize("back", [1, 17, 64])
 def test_tokens_of_the_last_pass_come_back_exactly(preset, impl, back):

@@ -26,7 +26,7 @@ from families import make_family
 
 pytestmark = pytest.mark.usefixtures("installed")
 
-QUERY = {"preset": "kitty", "selection": "query"}
+QUERY = {"preset": "kitty-q"}
 
 
 def ids(count: int, rows: int = 1, seed: int = 0) -> torch.Tensor:
@@ -69,7 +69,7 @@ def test_no_memory_for_the_pass_is_said_with_the_remedy(make_model):
         KittyCache.for_model(model, **QUERY)
 
 
-def test_weights_are_roots_of_the_queries_sizes_over_tokens_and_heads(make_model):
+def test_weights_are_fourth_roots_of_the_queries_sizes_over_tokens_and_heads(make_model):
     """Held against the queries that a hook sees before rotation, which keeps the size of a pair of channels."""
     model, seen = make_model(), []
     model.model.layers[1].self_attn.q_norm.register_forward_hook(lambda *args: seen.append(args[2]))
@@ -77,7 +77,7 @@ def test_weights_are_roots_of_the_queries_sizes_over_tokens_and_heads(make_model
     (queries,) = seen  # [B, T, HQ, D]
     assert queries.shape == (2, 1024, 4, 64)
     squares = queries.double().square().unflatten(2, (2, 2)).mean((0, 1, 3))  # [HKV, D]
-    wanted, found = (x.unflatten(-1, (2, 32)).sum(-2) for x in (squares, weights.double() ** 4))
+    wanted, found = (x.unflatten(-1, (2, 32)).sum(-2) for x in (squares, weights.double() ** 8))
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=0)
 
 

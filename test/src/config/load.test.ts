@@ -94,7 +94,7 @@ test("an unknown preset has its own code, a suggestion and the list", async () =
   await expect(loading).rejects.toMatchObject({
     code: "unknown_preset",
     message: expect.stringContaining(
-      'unknown preset "kity-pro", did you mean "kitty-pro"? The presets are fp16, kivi-2, kivi-2-sink, kitty, kitty-pro',
+      'unknown preset "kity-pro", did you mean "kitty-pro"? The presets are fp16, kivi-2, kivi-2-sink, kitty, kitty-pro, kitty-q, kitty-q-pro',
     ) as string,
     details: { path: "cache.preset", suggestion: "kitty-pro" },
   });
