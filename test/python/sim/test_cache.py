@@ -14,8 +14,9 @@ from kitty_kv.sim import SimulatedCache
 from .codec_reference import round_row
 
 SIZES = [1, 127, 128, 129, 300]
+# Presets by queries want a model's weights; test_verify.py holds them to the packed cache.
 CONFIGS = {
-    **PRESETS,
+    **{name: config for name, config in PRESETS.items() if config.selection != "query"},
     "k1-v1": KittyConfig(k_bits=1, v_bits=1, boost_ratio=0.0),
     "k3-v5-half": KittyConfig(k_bits=3, v_bits=5, boost_bits=6, boost_ratio=0.5, sink_tokens=5, recent_tokens=17),
     "k8-v8": KittyConfig(k_bits=8, v_bits=8, boost_bits=8, boost_ratio=1.0, sink_tokens=0, recent_tokens=0),
@@ -55,6 +56,21 @@ def expected(keys: torch.Tensor, values: torch.Tensor, config: KittyConfig) -> t
         recent=config.recent_tokens,
         page=config.page_size,
     )
+
+
+def test_queries_choose_no_channels_without_the_models_weights():
+    with pytest.raises(ConfigError, match=r"without the model's weights; pass channel_weights=query_weights\(model\)"):
+        SimulatedCache(OneLayer(), PRESETS["kitty-q"])
+    keys, values = tokens(1, 300)
+    held = []
+    for channel in (3, 9):
+        weights = torch.zeros(1, 2, 16)
+        weights[..., channel] = 1
+        cache = SimulatedCache(OneLayer(), KittyConfig(preset="kitty-q", boost_ratio=1 / 16), channel_weights=weights)
+        cache.update(keys, values, 0)
+        held.append((cache.dequantize(0)[0] - keys)[:, :, 32:288].abs().mean((0, 1, 2)))
+    # The channel that alone counts has a step a fifth as large.
+    assert held[0][3] < held[1][3] / 3 and held[1][9] < held[0][9] / 3
 
 
 @pytest.mark.parametrize("name", CONFIGS)

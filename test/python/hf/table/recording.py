@@ -9,7 +9,7 @@ import torch
 from reference_model import Given, ReferenceRow
 from transformers import PreTrainedModel
 
-from kitty_kv import KittyCache, KittyConfig
+from kitty_kv import KittyCache
 
 # Of the largest logit. A float64 model leaves the cache's float32 (2**-24) as the coarsest arithmetic, and sharp softmaxes
 # and norms multiply what it rounds by some hundreds; stock eager attention has its softmax in float32 as well. 16-bit models
@@ -55,8 +55,11 @@ class RecordingCache(KittyCache):
 class Watcher:
     """Feeds what the model was fed to one reference a row, and compares logits."""
 
-    def __init__(self, model: PreTrainedModel, config: KittyConfig) -> None:
-        self._model, self._config = model, config
+    def __init__(self, model: PreTrainedModel, cache: RecordingCache) -> None:
+        self._model, self._config = model, cache.config
+        full = [layer for layer, window in enumerate(cache.windows) if window is None]
+        weights = cache.pages.weights
+        self._weights = {} if weights is None else dict(zip(full, weights.tensor.double().numpy(), strict=True))
         self.given: Given = {}  # of the pass that runs, with all rows
         self.passes = 0
         self.worst = 0.0
@@ -80,7 +83,7 @@ class Watcher:
     def saw(self, ids: torch.Tensor, mask: torch.Tensor | None, logits: torch.Tensor) -> None:
         """The model was fed ``ids`` ``[B, S]`` and gave the logits of the last positions ``[B, n, vocabulary]``."""
         if not self.rows:
-            self.rows = [ReferenceRow(self._model, self._config) for _ in ids]
+            self.rows = [ReferenceRow(self._model, self._config, self._weights) for _ in ids]
             self._real = [[] for _ in ids]
         count, kept = ids.shape[1], logits.shape[1]
         for index, row in enumerate(self.rows):
@@ -106,7 +109,7 @@ class Watcher:
 @contextlib.contextmanager
 def watched(model: PreTrainedModel, cache: RecordingCache) -> Iterator[Watcher]:
     """Compares every forward pass of ``model`` over ``cache``."""
-    cache.watcher = watcher = Watcher(model, cache.config)
+    cache.watcher = watcher = Watcher(model, cache)
     is_nested = False
 
     def compare(_module, args, kwargs, output):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from kitty_kv import KittyConfig
@@ -9,9 +11,9 @@ from kitty_kv import KittyConfig
 Pages = dict[int, np.ndarray]  # by their first token, [H, PAGE, D]; a page that was quantized once stays as it is
 
 
-def shown_keys(tokens: np.ndarray, config: KittyConfig, pages: Pages) -> np.ndarray:
-    """What is shown of keys ``[H, T, D]``: pages are quantized as soon as they are full."""
-    return _shown(tokens, config, config.k_bits, 0, _key_page, pages)
+def shown_keys(tokens: np.ndarray, config: KittyConfig, pages: Pages, weights: np.ndarray | None = None) -> np.ndarray:
+    """What is shown of keys ``[H, T, D]``: pages are quantized as soon as they are full. ``weights`` ``[H, D]`` of ``query``."""
+    return _shown(tokens, config, config.k_bits, 0, functools.partial(_key_page, weights=weights), pages)
 
 
 def shown_values(tokens: np.ndarray, config: KittyConfig, pages: Pages) -> np.ndarray:
@@ -32,10 +34,11 @@ def _shown(tokens, config, bits, recent, quantize_page, pages):
     return shown
 
 
-def _key_page(page, config):
-    """A page ``[H, PAGE, D]``, per channel; the channels with the largest mean have 4 bits."""
+def _key_page(page, config, weights):
+    """A page ``[H, PAGE, D]``, per channel; the channels with the largest mean, or weighed range, have 4 bits."""
     boosted = int(config.boost_ratio * page.shape[2])
-    score = np.abs(page.astype(np.float64)).mean(1)  # [H, D]
+    wide = page.astype(np.float64)
+    score = np.abs(wide).mean(1) if weights is None else (wide.max(1) - wide.min(1)) * weights  # [H, D]
     rank = np.argsort(np.argsort(-score, axis=1, kind="stable"), axis=1, kind="stable")
     levels = np.where(rank < boosted, 15, 3)[:, None]  # [H, 1, D]
     return _rounded(page, page.min(1, keepdims=True), page.max(1, keepdims=True), levels)

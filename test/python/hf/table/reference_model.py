@@ -8,8 +8,9 @@ from there on it uses the cache's, lest a last bit turns a code over.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+import numpy as np
 import torch
 from reference_codec import Pages, shown_keys, shown_values
 from transformers import AttentionInterface, PreTrainedModel
@@ -29,17 +30,19 @@ class ReferenceRow:
     Args:
         model: any decoder-only model; its weights are used, its attention is not.
         config: of the cache that is imitated.
+        weights: of its channels by layer, float64 ``[H, D]``, where queries choose them.
     """
 
-    def __init__(self, model: PreTrainedModel, config: KittyConfig) -> None:
+    def __init__(self, model: PreTrainedModel, config: KittyConfig, weights: Mapping[int, np.ndarray]) -> None:
         self._model = model
         self._config = config
+        self._weights = weights
         self._tokens: Given = {}
         self._pages: dict[int, tuple[Pages, Pages]] = {}  # layer: those of keys and of values
         self.length = 0
 
     def fork(self) -> ReferenceRow:
-        other = ReferenceRow(self._model, self._config)
+        other = ReferenceRow(self._model, self._config, self._weights)
         other._tokens, other.length = dict(self._tokens), self.length
         other._pages = {layer: (dict(keys), dict(values)) for layer, (keys, values) in self._pages.items()}
         return other
@@ -70,8 +73,9 @@ class ReferenceRow:
         old_keys, old_values = self._tokens.get(module.layer_idx, (key[:, :0], value[:, :0]))
         self._tokens[module.layer_idx] = torch.cat((old_keys, key), 1), torch.cat((old_values, value), 1)
         if sliding_window is None:
+            weights = self._weights.get(module.layer_idx)
             key_pages, value_pages = self._pages.setdefault(module.layer_idx, ({}, {}))
-            old_keys = torch.from_numpy(shown_keys(old_keys.numpy(), self._config, key_pages))
+            old_keys = torch.from_numpy(shown_keys(old_keys.numpy(), self._config, key_pages, weights))
             old_values = torch.from_numpy(shown_values(old_values.numpy(), self._config, value_pages))
         keys, values = torch.cat((old_keys, key), 1), torch.cat((old_values, value), 1)
         at, token = torch.arange(past, past + key.shape[1])[:, None], torch.arange(keys.shape[1])
