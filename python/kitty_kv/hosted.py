@@ -14,8 +14,11 @@ import threading
 
 
 def end_with_host() -> None:
-    """Kills this process's whole group when stdin ends; the process must lead one of its own."""
-    if os.getpgrp() != os.getpid():
+    """Kills this process's whole group when stdin ends; the process must lead one of its own.
+
+    In a container the group is that of the program that runs the container, which is outside and so has no number (0).
+    """
+    if os.getpgrp() not in (0, os.getpid()):
         raise OSError("Cannot end with the host: this process leads no group, so the host's would be killed with it.")
     threading.Thread(target=_wait, name="kitty-host", daemon=True).start()
 

@@ -8,15 +8,19 @@ export const INSIDE = {
   bridge: "/opt/kitty-kv/bridge",
   python: "/opt/kitty-kv/python",
   kernels: "/opt/kitty-kv/kernels",
+  /** What a single program is shown besides. */
+  files: "/opt/kitty-kv/files",
 } as const;
 
 /** The same folders on this machine; an instance only reads them. */
-export type ProgramFolders = Readonly<Record<keyof typeof INSIDE, string>>;
+export type ProgramFolders = Readonly<Record<"bridge" | "python" | "kernels", string>>;
 
 export interface ContainerPlace {
   /** The folder on this machine that becomes the one place to write. */
   scratch: string;
   programs: ProgramFolders;
+  /** More that it sees, as `--bind` takes it; paths must have been checked. @default nothing */
+  binds?: readonly string[];
 }
 
 /** The arguments of `apptainer` that start an instance; paths must have been checked. */
@@ -25,11 +29,15 @@ export function startArguments(name: string, settings: CheckedSettings, place: C
 }
 
 /** The arguments that isolate a container and show it what it needs, up to its image. */
-export function containerArguments(settings: CheckedSettings, { scratch, programs }: ContainerPlace): string[] {
+export function containerArguments(
+  settings: CheckedSettings,
+  { scratch, programs, binds: more = [] }: ContainerPlace,
+): string[] {
   const { image, overlay, modelFolders, hasNvidia, network, memoryMiB, cpus } = settings;
   const binds = [`${scratch}:${SCRATCH}`];
   for (const name of ["bridge", "python", "kernels"] as const) binds.push(`${programs[name]}:${INSIDE[name]}:ro`);
   for (const folder of modelFolders) binds.push(`${folder}:${folder}:ro`);
+  binds.push(...more);
   return [
     ...["--containall", "--cleanenv", "--no-home", "--no-privs", "--no-eval"],
     ...(network === "none" ? ["--net", "--network", "none"] : []),

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Config } from "../config/schema.js";
 import { CancelledError, ConfigError, KittyError } from "../errors.js";
-import { spawnChild, type ChildExit } from "../process/child.js";
+import { spawnChild, type ChildExit, type Command } from "../process/child.js";
 import { findPython } from "./find-python.js";
 import { packageRoot } from "./package-root.js";
 import { workerEnvironment } from "./worker-environment.js";
@@ -39,6 +39,14 @@ function toKebabCase(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
+/** Threads that spin while they wait make a machine that others use too several times slower. */
+export const HOSTED_ENVIRONMENT = { OMP_WAIT_POLICY: "PASSIVE" } as const;
+
+/** Of Python; the module's stdin stays open as long as this process lives, and ends it with this process however that dies. */
+export function hostedArguments({ module, args }: Pick<PythonTask, "module" | "args">): string[] {
+  return ["-m", "kitty_kv.hosted", module, "--json", ...args];
+}
+
 export interface RunOptions {
   signal: AbortSignal;
   /** Gets each line as the module says it, long before the figures are there. */
@@ -55,13 +63,24 @@ export async function runPythonTask(
   { signal, onProgress }: RunOptions,
 ): Promise<PythonReport> {
   const root = packageRoot();
-  const command = {
+  const command: Command = {
     file: findPython(config.worker.python, root),
-    // Its stdin stays open as long as this process lives, and ends it with this process however that dies.
-    args: ["-m", "kitty_kv.hosted", task.module, "--json", ...task.args],
-    // Threads that spin while they wait make a machine that others use too several times slower.
-    env: { OMP_WAIT_POLICY: "PASSIVE", ...workerEnvironment(root, process.env), ...task.env },
+    args: hostedArguments(task),
+    env: { ...HOSTED_ENVIRONMENT, ...workerEnvironment(root, process.env), ...task.env },
   };
+  return await runHosted(task, command, { signal, onProgress });
+}
+
+/**
+ * The same by a command that runs the module wherever it is.
+ * @param rename what it said, in this machine's words
+ */
+export async function runHosted(
+  task: Omit<PythonTask, "env">,
+  command: Command,
+  { signal, onProgress }: RunOptions,
+  rename: (stdout: string) => string = (stdout) => stdout,
+): Promise<PythonReport> {
   throwIfCancelled(task, signal);
   const child = spawnChild(command, onProgress);
   const kill = (): void => {
@@ -73,15 +92,15 @@ export async function runPythonTask(
   const exit = await child.exited;
   signal.removeEventListener("abort", kill);
   throwIfCancelled(task, signal);
-  return readReport(task, Buffer.concat(chunks).toString("utf8"), exit);
+  return readReport(task, rename(Buffer.concat(chunks).toString("utf8")), exit);
 }
 
-function throwIfCancelled({ name }: PythonTask, signal: AbortSignal): void {
+function throwIfCancelled({ name }: Pick<PythonTask, "name">, signal: AbortSignal): void {
   if (signal.aborted) throw new CancelledError(`Cannot ${name}: it was interrupted`);
 }
 
 /** The document is the last line; a package that prints while it is imported comes before. */
-function readReport({ name, failureCode }: PythonTask, stdout: string, exit: ChildExit): PythonReport {
+function readReport({ name, failureCode }: Omit<PythonTask, "env">, stdout: string, exit: ChildExit): PythonReport {
   const document = parseJson(stdout.trim().split("\n").at(-1) ?? "");
   const { data: refusal } = errorSchema.safeParse(document);
   if (refusal !== undefined) {

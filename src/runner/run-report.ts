@@ -1,5 +1,7 @@
 import type { Config } from "../config/schema.js";
-import { runPythonTask, toArguments, type PythonReport, type RunOptions } from "./python-task.js";
+import { basename, dirname, join } from "node:path";
+import { toArguments, type PythonReport, type RunOptions } from "./python-task.js";
+import { runTask } from "./run-task.js";
 
 const TASK = { name: "write the report", failureCode: "report_failed", module: "kitty_kv.eval.reporting" };
 
@@ -15,12 +17,19 @@ export interface ReportRequest {
 
 /**
  * Writes one report about any results.
- * @throws what `runPythonTask` throws
+ * @throws what `runTask` throws
  */
 export async function runReport(
   config: Config,
   { out, results }: ReportRequest,
   options: RunOptions,
 ): Promise<PythonReport> {
-  return await runPythonTask(config, { ...TASK, args: [...toArguments({ out }), "--", ...results] }, options);
+  return await runTask(
+    config,
+    (files) => {
+      const file = join(files.writes(dirname(out)), basename(out));
+      return { ...TASK, args: [...toArguments({ out: file }), "--", ...results.map((path) => files.reads(path))] };
+    },
+    { ...options, usesGpus: false },
+  );
 }

@@ -6,6 +6,7 @@ import type { Config } from "../config/schema.js";
 import { KittyError } from "../errors.js";
 import { scancel } from "../slurm/scancel.js";
 import { runningSteps } from "../slurm/steps.js";
+import { containerSettings } from "./container-settings.js";
 import { launchWorker } from "./launch-worker.js";
 import type { Runner, RunnerDescription, StartWorkerOptions } from "./runner.js";
 import { SlurmAllocation } from "./slurm-allocation.js";
@@ -128,12 +129,11 @@ export class SlurmRunner implements Runner {
   }
 
   #container(): CheckedSettings | null {
-    const { runner, apptainer } = nodeConfig(this.#config);
-    if (runner !== "apptainer") return null;
-    const { image, overlay, modelFolders, nvidia, network } = apptainer;
+    const config = nodeConfig(this.#config);
+    if (config.runner !== "apptainer") return null;
+    const { hasNvidia = false, ...settings } = containerSettings(config);
     // This machine need not have the GPUs, nor keep the limits: Slurm does both.
-    const settings = checkSettings({ image: image ?? "", overlay: overlay ?? "", modelFolders, network });
-    return { ...settings, hasNvidia: nvidia };
+    return { ...checkSettings({ ...settings, memoryMiB: null, cpus: null }), hasNvidia };
   }
 }
 

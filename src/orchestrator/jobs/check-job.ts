@@ -7,9 +7,6 @@ import type { EvalParams, SweepParams } from "../../job/job-params.js";
 import { parseJobSpec, type JobSpec } from "../../job/job-spec.js";
 import { expandSweep } from "../../job/sweep.js";
 
-/** Kinds that run a Python module of their own instead of sessions. */
-const PYTHON_KINDS: ReadonlySet<string> = new Set(["latency", "simulate", "eval"]);
-
 /**
  * Checks a spec, and that this orchestrator can run it: what can never work is refused when it is submitted.
  * Paths become absolute, as the job may run in another process.
@@ -35,19 +32,12 @@ export function checkOne(spec: JobSpec, config: Config): JobSpec {
   return withAbsolutePaths(config.runner === "slurm" ? withAbsoluteModel(spec) : spec);
 }
 
-function checkRunner({ kind, runner }: JobSpec, config: Config): void {
+function checkRunner({ runner }: JobSpec, config: Config): void {
   const wanted = runner ?? config.runner;
   if (wanted !== config.runner) {
     throw new UnsupportedError(
       `Cannot submit this job: runner is "${wanted}", this orchestrator runs "${config.runner}"; leave runner out, or start one with runner: ${wanted}`,
       { details: { runner: wanted, supported: [config.runner] } },
-    );
-  }
-  const isInContainer = wanted === "apptainer" || (wanted === "slurm" && config.slurm.container === "apptainer");
-  if (isInContainer && PYTHON_KINDS.has(kind)) {
-    throw new UnsupportedError(
-      `Cannot submit this job: kind "${kind}" runs outside of containers only, this orchestrator has runner "${wanted}"; start one with runner: local, or slurm.container: none`,
-      { details: { kind, runner: wanted } },
     );
   }
 }

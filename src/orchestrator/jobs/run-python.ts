@@ -3,7 +3,9 @@ import { join } from "node:path";
 import type { Config } from "../../config/schema.js";
 import type { EvalParams, LatencyParams, SimulateParams } from "../../job/job-params.js";
 import type { JobSpec } from "../../job/job-spec.js";
-import { runPythonTask, toArguments, type PythonTask } from "../../runner/python-task.js";
+import { toArguments, type PythonTask } from "../../runner/python-task.js";
+import { runTask } from "../../runner/run-task.js";
+import type { TaskFiles } from "../../runner/task-files.js";
 import type { JobExecutor } from "./executor.js";
 import type { JobFolder } from "./job-folder.js";
 
@@ -19,24 +21,34 @@ export function latencyExecutor(config: Config): JobExecutor {
 
 /** `simulate`: what `kitty-kv simulate` compares. */
 export function simulateExecutor(config: Config): JobExecutor {
-  return pythonExecutor(config, (spec) => {
+  return pythonExecutor(config, (spec, files) => {
     const { model, cache, worker } = withSpec(config, spec);
-    const { verify, ...params } = spec.params as SimulateParams;
+    const { verify, text, ...params } = spec.params as SimulateParams;
     const { device, dtype } = worker;
-    const args = [...toArguments({ ...cache, model, ...params, device, dtype }), ...(verify ? ["--verify"] : [])];
+    const args = [
+      ...toArguments({ ...cache, model, ...params, text: shown(text, files), device, dtype }),
+      ...(verify ? ["--verify"] : []),
+    ];
     return { name: "simulate", failureCode: "simulation_failed", module: "kitty_kv.sim", args };
   });
 }
 
 /** `eval`: what `kitty-kv eval` answers; items that an attempt before this one has answered are not answered again. */
 export function evalExecutor(config: Config): JobExecutor {
-  const evaluate = pythonExecutor(config, (spec, folder) => {
+  const evaluate = pythonExecutor(config, (spec, files, folder) => {
     const { model, cache, worker } = withSpec(config, spec);
-    const { presets, stopEarly, ...params } = spec.params as EvalParams;
+    const { presets, stopEarly, text, includePath, ...params } = spec.params as EvalParams;
     const preset = presets ?? [...new Set([cache.preset, "fp16"])].join(",");
     const { device, dtype } = worker;
-    const values = toArguments({ ...params, model, preset, out: folder.file("items"), device, dtype });
-    const args = [...values, ...(stopEarly === true ? ["--stop-early"] : [])];
+    const paths = {
+      text: shown(text, files),
+      includePath: shown(includePath, files),
+      out: files.writes(folder.file("items")),
+    };
+    const args = [
+      ...toArguments({ ...params, ...paths, model, preset, device, dtype }),
+      ...(stopEarly === true ? ["--stop-early"] : []),
+    ];
     return { name: "evaluate", failureCode: "eval_failed", module: "kitty_kv.eval", args };
   });
   return async (context) => {
@@ -47,15 +59,25 @@ export function evalExecutor(config: Config): JobExecutor {
   };
 }
 
-function pythonExecutor(config: Config, describe: (spec: JobSpec, folder: JobFolder) => PythonTask): JobExecutor {
+type Describe = (spec: JobSpec, files: TaskFiles, folder: JobFolder) => PythonTask;
+
+function pythonExecutor(config: Config, describe: Describe): JobExecutor {
   return async ({ job: { spec }, folder, signal, gpus, begin, log }) => {
-    const task = { ...describe(spec, folder), env: environment(spec, gpus) };
     begin();
-    const { report, ...figures } = await runPythonTask(config, task, { signal, onProgress: log });
+    // In a container, the folder of the job's own model is shown as the configured one's is.
+    const own = { ...config, model: spec.model ?? config.model };
+    const env = environment(spec, gpus);
+    const { report, ...figures } = await runTask(own, (files) => ({ ...describe(spec, files, folder), env }), {
+      ...{ signal, onProgress: log, usesGpus: true },
+    });
     folder.write("report.txt", [`${report}\n`]);
     folder.write("figures.json", [`${JSON.stringify(figures, undefined, 2)}\n`]);
     return { figures, files: ["figures.json", "report.txt"] };
   };
+}
+
+function shown(path: string | undefined, files: TaskFiles): string | undefined {
+  return path === undefined ? undefined : files.reads(path);
 }
 
 /** The configuration's model and cache with those of the spec over them; a preset stands alone. */

@@ -159,7 +159,8 @@ async function withExecutor(
 ): Promise<Outcome> {
   switch (spec.kind) {
     case "generate": {
-      await using kitty = await Kitty.start({ config, signal });
+      // In a container, the folder of the job's own model is shown as the configured one's is.
+      await using kitty = await Kitty.start({ config: { ...config, model: spec.model ?? config.model }, signal });
       return await work(generateExecutor(kitty.sessions));
     }
     case "latency":

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Kitty, type ConfigInput } from "../../../src/index.js";
 import { instanceHome } from "../apptainer/test-overlay.js";
 import { whyNoRealWorker } from "../real-worker.js";
@@ -8,6 +8,13 @@ import { testCluster } from "./test-cluster.js";
 const { problem: noInstances, home, place } = instanceHome();
 const cluster = testCluster({ nodes: 4 });
 const problem = cluster.problem ?? noInstances ?? whyNoRealWorker();
+
+beforeAll(() => {
+  vi.stubEnv("OMP_NUM_THREADS", "1");
+});
+afterAll(() => {
+  home[Symbol.dispose]();
+});
 
 function config(): ConfigInput {
   return {
@@ -24,10 +31,6 @@ test("a sweep runs as an array across four nodes in instances on one read-only o
   skip,
 }) => {
   skip(problem !== undefined, problem);
-  vi.stubEnv("OMP_NUM_THREADS", "1");
-  onTestFinished(() => {
-    home[Symbol.dispose]();
-  });
   await using kitty = await Kitty.start({ config: config() });
   const base = { kind: "generate", params: { prompts: ["Once upon a time"], maxNewTokens: 4 } };
   const sweep = await kitty.jobs.submit({
@@ -47,4 +50,23 @@ test("a sweep runs as an array across four nodes in instances on one read-only o
   await session.save(saved);
   await using again = await kitty.sessions.open({ saved });
   expect((await again.memory()).tokens).toBe((await session.memory()).tokens);
+}, 600_000);
+
+test("simulations, evaluations and latencies run on nodes in containers, and a sweep's report is written in one", async ({
+  skip,
+}) => {
+  skip(problem !== undefined, problem);
+  await using kitty = await Kitty.start({ config: config() });
+  const base = { kind: "simulate", params: { length: 64 } };
+  const sweep = await kitty.jobs.submit({ kind: "sweep", params: { base, matrix: { preset: ["kitty", "kivi-2"] } } });
+  const [evaluation, latency] = await kitty.jobs.submitMany([
+    { kind: "eval", params: { tasks: "passkey", limit: 1, presets: "kitty" } },
+    { kind: "latency", params: { parts: "step", peers: "engine kitty", newTokens: 6 }, cache: { preset: "kitty" } },
+  ]);
+  const { files } = await sweep.result();
+  expect(files.map(({ name }) => name)).toEqual(expect.arrayContaining(["children.json", "report.html"]));
+  const result = await evaluation?.result();
+  expect(result?.files.map(({ name }) => name)).toContain("report.html");
+  expect((await latency?.result())?.figures["rows"]).toMatchObject([{ peer: "engine kitty" }]);
+  expect((await latency?.logs())?.text).toMatch(/begins on n[1-4]/);
 }, 600_000);
