@@ -29,9 +29,9 @@ def decide(pairs: Sequence[tuple[bool, bool]]) -> tuple[str, int] | None:
     for done, (own, base) in enumerate(pairs, 1):
         lost += base and not own
         won += own and not base
-        if wealth_of_worse(lost, won) >= 1 / ALPHA:
+        if log_of_best_bet(lost, won) >= -math.log(ALPHA) and wealth_of_worse(lost, won) >= 1 / ALPHA:
             return "worse", done
-        if wealth_of_equal(lost, done) >= 1 / ALPHA:
+        if log_wealth_of_equal(lost, done) >= -math.log(ALPHA):
             return "equal", done
     return None
 
@@ -55,7 +55,16 @@ def wealth_of_worse(lost: int, won: int) -> float:
     return math.exp(math.log(2) * (n + 1) + log_beta) * upper
 
 
-def wealth_of_equal(lost: int, items: int) -> float:
-    """The likelihood of so many losses at a fifth of ``MARGIN``, over that at ``MARGIN``."""
+def log_of_best_bet(lost: int, won: int) -> float:
+    """The logarithm of what the best share above 1/2 would have won in hindsight: never less than the mean of all shares does,
+    and told without the sums over all outcomes."""
+    if lost <= won:
+        return 0.0
+    return sum(count * math.log(2 * count / (lost + won)) for count in (lost, won) if count)
+
+
+def log_wealth_of_equal(lost: int, items: int) -> float:
+    """The logarithm of the likelihood of so many losses at a fifth of ``MARGIN``, over that at ``MARGIN``; over thousands of items
+    neither is a number that a computer has."""
     bet = MARGIN / 5
-    return (bet / MARGIN) ** lost * ((1 - bet) / (1 - MARGIN)) ** (items - lost)
+    return lost * math.log(bet / MARGIN) + (items - lost) * math.log((1 - bet) / (1 - MARGIN))

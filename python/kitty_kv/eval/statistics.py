@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 Z95 = 1.959963984540054
 RESAMPLES = 4000
+_INDICES_AT_ONCE = 1 << 17
 
 
 def wilson(right: float, items: int) -> tuple[float, float]:
@@ -39,10 +40,21 @@ def paired_bootstrap(
     With weights of 1 that is the mean difference; with each item's bytes the difference of bits per byte.
     """
     differences, sizes = np.asarray(first, float) - np.asarray(second, float), np.asarray(weights, float)
-    drawn = np.random.default_rng(seed).integers(0, len(sizes), (RESAMPLES, len(sizes)))
-    found = differences[drawn].sum(1) / sizes[drawn].sum(1)
+    found = np.concatenate([differences[drawn].sum(1) / sizes[drawn].sum(1) for drawn in resamples(len(sizes), seed)])
     low, high = np.percentile(found, [2.5, 97.5])
     return float(differences.sum() / sizes.sum()), float(low), float(high)
+
+
+def resamples(items: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """Indices of items drawn again, ``RESAMPLES`` rows in all.
+
+    Some rows at a time, which draws the same: all at once they would not fit a processor's cache, and thousands of items take
+    gigabytes.
+    """
+    generator = np.random.default_rng(seed)
+    rows = max(1, _INDICES_AT_ONCE // items)
+    for first in range(0, RESAMPLES, rows):
+        yield generator.integers(0, items, (min(rows, RESAMPLES - first), items))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
 
-from kitty_kv.eval.early_stop import ALPHA, MARGIN, decide, wealth_of_equal, wealth_of_worse
+from kitty_kv.eval.early_stop import ALPHA, MARGIN, decide, log_of_best_bet, log_wealth_of_equal, wealth_of_worse
 
 
 @pytest.mark.parametrize(("lost", "won"), [(0, 0), (5, 0), (3, 4), (20, 7)])
@@ -25,7 +26,21 @@ def test_both_wealths_are_fair_games_where_the_hypothesis_is_true():
         found = [(sum(o), items - sum(o)) for o in outcomes]
         assert sum(wealth_of_worse(*o) for o in found) / 2**items == pytest.approx(1)
         odds = [MARGIN**lost * (1 - MARGIN) ** rest for lost, rest in found]
-        assert sum(p * wealth_of_equal(o[0], items) for p, o in zip(odds, found, strict=True)) == pytest.approx(1)
+        assert sum(
+            p * math.exp(log_wealth_of_equal(o[0], items)) for p, o in zip(odds, found, strict=True)
+        ) == pytest.approx(1)
+
+
+def test_the_best_bet_in_hindsight_is_never_less():
+    for lost, won in itertools.product(range(60), repeat=2):
+        assert log_of_best_bet(lost, won) >= math.log(wealth_of_worse(lost, won)) - 1e-9
+
+
+def test_thousands_of_items_that_decide_nothing_are_looked_at_soon():
+    started = time.monotonic()
+    # A tenth each way: as many won as lost, and more lost than would be as good.
+    assert decide([(True, True)] * 8 + [(False, True), (True, False)] * 10_000) is None
+    assert time.monotonic() - started < 5
 
 
 def test_decisions_come_when_they_should():

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from kitty_kv.eval.statistics import mcnemar, paired_bootstrap, wilson
+from kitty_kv.eval.statistics import RESAMPLES, mcnemar, paired_bootstrap, resamples, wilson
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,15 @@ def test_the_bootstrap_covers_as_the_normal_interval_does():
 
 def test_weights_make_a_ratio_of_sums():
     assert paired_bootstrap([3.0, 5.0], [1.0, 2.0], [10.0, 40.0])[0] == pytest.approx(5 / 50)
+
+
+@pytest.mark.parametrize("items", [1, 7, 4099, 200_003])
+def test_items_drawn_some_at_a_time_are_those_drawn_at_once(items):
+    few = list(itertools.islice(resamples(items), 3))
+    rows = sum(len(drawn) for drawn in few)
+    assert np.array_equal(np.concatenate(few), np.random.default_rng(0).integers(0, items, (rows, items)))
+    assert all(drawn.size <= max(items, 1 << 17) for drawn in few)
+
+
+def test_all_rows_are_drawn():
+    assert [sum(len(drawn) for drawn in resamples(items)) for items in (1, 300)] == [RESAMPLES] * 2

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..early_stop import decide_records
-from ..statistics import RESAMPLES, holm, mcnemar, paired_bootstrap
+from ..statistics import holm, mcnemar, paired_bootstrap, resamples
 from ..summary import BASELINE, by_question, lost_and_won, share_right, summarize
 from .sources import EvaluationResults
 
@@ -156,8 +156,7 @@ def _against(own: dict[str, dict[str, Any]], base: dict[str, dict[str, Any]]) ->
 def _relative_bits(book: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, float]:
     """By what share the book takes more bits than at 16 bits, from windows drawn again, both of a pair together."""
     own, base = (np.array([pair[side]["nats"] for pair in book]) for side in (0, 1))
-    drawn = np.random.default_rng(0).integers(0, len(book), (RESAMPLES, len(book)))
-    found = own[drawn].sum(1) / base[drawn].sum(1) - 1
+    found = np.concatenate([own[drawn].sum(1) / base[drawn].sum(1) - 1 for drawn in resamples(len(book))])
     low, high = np.percentile(found, [2.5, 97.5])
     return {"more": float(own.sum() / base.sum() - 1), "low": float(low), "high": float(high)}
 
