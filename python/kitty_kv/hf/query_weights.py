@@ -27,7 +27,7 @@ from .model_layers import context_limit, layer_windows
 _ROWS, _LENGTH, _SEED = 2, 1024, 0
 # 1 would make the error of an average query's scores smallest. But the few queries that look up one token among many like it
 # read channels that the others hardly do, and an answer hangs on them: between 1 and the range alone (0) both fare best.
-_POWER = 0.25
+POWER = 0.25
 _MEASURING = "kitty_measuring"
 _of_models: weakref.WeakKeyDictionary[PreTrainedModel, ChannelWeights] = weakref.WeakKeyDictionary()
 # Measuring changes the model's config and Transformers' registries for its time.
@@ -55,7 +55,7 @@ def query_weights(model: PreTrainedModel) -> ChannelWeights:
     """
     with _lock:
         if model not in _of_models:
-            _of_models[model] = ChannelWeights(over_heads(measure_queries(model, _random_tokens(model))) ** _POWER)
+            _of_models[model] = ChannelWeights(over_heads(measure_queries(model, _random_tokens(model))) ** POWER)
         return _of_models[model]
 
 

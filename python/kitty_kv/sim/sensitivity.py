@@ -19,6 +19,7 @@ import numpy as np
 from ..config import SELECTIONS, KittyConfig
 from ..errors import ConfigError
 from ..hf.loading import LoadedModel, load_model
+from ..hf.query_weights import POWER
 from .cache import Scope, SimulatedCache
 from .channels import channel_figures
 from .layer_kinds import has_full_attention
@@ -31,6 +32,8 @@ POSITIONS = 256
 RESAMPLES = 4000
 _RATIOS = (0.0, 0.125, 0.25, 0.5, 1.0)
 _SINKS = (0, 32, 64)
+# Of the queries' size, beside the one that selection query has.
+_POWERS = (0.5, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,6 +134,11 @@ def _settings(config: KittyConfig, loaded: LoadedModel) -> dict[str, MakeCache]:
                 found[f"settings/selection at {ratio}/{selection}"] = _maker(
                     loaded, changed(boost_ratio=ratio, selection=selection)
                 )
+            for power in _POWERS:
+                by_queries = changed(boost_ratio=ratio, selection="query")
+                if (weights := channel_weights(loaded, by_queries)) is not None:
+                    name = f"settings/selection at {ratio}/query ^ {power}"
+                    found[name] = _maker(loaded, by_queries, channel_weights=weights.double() ** (power / POWER))
     for sinks in _SINKS:
         found[f"settings/sink tokens/{sinks}"] = _maker(loaded, changed(sink_tokens=sinks))
     for side in ("k_bits", "v_bits"):
@@ -139,8 +147,8 @@ def _settings(config: KittyConfig, loaded: LoadedModel) -> dict[str, MakeCache]:
 
 
 def _maker(loaded: LoadedModel, config: KittyConfig, **options: Any) -> MakeCache:
-    weights = channel_weights(loaded, config)
-    return functools.partial(SimulatedCache, loaded.model.config, config, channel_weights=weights, **options)
+    options.setdefault("channel_weights", channel_weights(loaded, config))
+    return functools.partial(SimulatedCache, loaded.model.config, config, **options)
 
 
 def _row(name: str, found: Trace, base_nats: np.ndarray, size_bytes: int) -> dict[str, Any]:
