@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from .. import __version__
+from ..config import KittyConfig
 from ..errors import ConfigError
 from ..hf.cache import KittyCache
 from ..hf.loading import LoadedModel, load_model
@@ -34,6 +35,7 @@ from .parse_cache import parse_cache
 from .results_folder import VERSION, ResultsFolder, check_version
 from .scoring import answer_items
 from .summary import BASELINE, summarize
+from .threads import threads_for
 
 DEFAULT_LENGTHS = (512, 1024, 2048)
 DEFAULT_LIMIT = 6
@@ -98,17 +100,48 @@ def evaluate(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
     if harness_items:
         check_context(harness_items, Evaluator(loaded, next(iter(configs.values()))))
     items = [*make_items(own, loaded, plan.lengths, plan.limit, plan.seed, plan.text), *harness_items]
-    tasks = [*own, *(task.name for task in theirs)]
     facts = _facts(plan, loaded, bool(theirs))
+    with threads_for(loaded.model):
+        records, path, resumed = _answer_all(plan, configs, loaded, items, facts, tell)
+        environment = _environment(loaded)
+    tasks = [*own, *(task.name for task in theirs)]
+    chosen = [records[name, item.name] for name in configs for item in items if (name, item.name) in records]
+    rows = summarize(chosen, tasks, list(configs))
+    for row in rows:
+        decision = _decision(row["preset"], row["task"], items, records, plan)
+        if decision is not None and row["length"] is None:
+            row["stopped"] = {"decision": decision[0], "afterItems": decision[1]}
+    return {
+        **facts,
+        **environment,
+        "presets": list(configs),
+        "tasks": tasks,
+        "limit": plan.limit,
+        "folder": None if path is None else str(path),
+        "resumedItems": resumed,
+        "baseline": BASELINE if BASELINE in configs else None,
+        "rows": rows,
+    }
+
+
+def _answer_all(
+    plan: Plan,
+    configs: dict[str, KittyConfig],
+    loaded: LoadedModel,
+    items: Sequence[Item | HarnessItem],
+    facts: dict[str, Any],
+    tell: Callable[[str], None],
+) -> tuple[dict[tuple[str, str], dict[str, Any]], pathlib.Path | None, int]:
+    """Records by preset and item, the folder that keeps them, and how many items were there before."""
     with contextlib.ExitStack() as stack:
         path = _results_path(plan, facts)
         folder = stack.enter_context(ResultsFolder(path, facts)) if path is not None else None
         records = dict(folder.records) if folder is not None else {}
         if folder is not None:
             folder.note_environment({**_environment(loaded), **_paths(plan)})
-            _check_questions(harness_items, records, path)
-        wanted = [(name, item) for name in configs for item in items]
-        progress = _Progress(len(wanted), sum((name, item.name) in records for name, item in wanted), tell)
+            _check_questions(items, records, path)
+        wanted = [(name, item.name) for name in configs for item in items]
+        progress = _Progress(len(wanted), sum(key in records for key in wanted), tell)
 
         def keep(name: str, item: Item | HarnessItem, outcome: Outcome) -> None:
             record = _record(name, item, outcome)
@@ -123,23 +156,7 @@ def evaluate(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
                 if _decision(name, some[0].task, items, records, plan) is None:
                     left = [item for item in some if (name, item.name) not in records]
                     answer_items(evaluator, left, functools.partial(keep, name), plan.seed)
-    chosen = [records[name, item.name] for name, item in wanted if (name, item.name) in records]
-    rows = summarize(chosen, tasks, list(configs))
-    for row in rows:
-        decision = _decision(row["preset"], row["task"], items, records, plan)
-        if decision is not None and row["length"] is None:
-            row["stopped"] = {"decision": decision[0], "afterItems": decision[1]}
-    return {
-        **facts,
-        **_environment(loaded),
-        "presets": list(configs),
-        "tasks": tasks,
-        "limit": plan.limit,
-        "folder": None if path is None else str(path),
-        "resumedItems": progress.resumed,
-        "baseline": BASELINE if BASELINE in configs else None,
-        "rows": rows,
-    }
+    return records, path, progress.resumed
 
 
 def _results_path(plan: Plan, facts: dict[str, Any]) -> pathlib.Path | None:
@@ -209,9 +226,11 @@ def _record(preset: str, item: Item | HarnessItem, outcome: Outcome) -> dict[str
     return {"preset": preset, **item.describe(), **outcome.to_dict()}
 
 
-def _check_questions(items: Sequence[HarnessItem], records: dict[tuple[str, str], Any], path: pathlib.Path) -> None:
+def _check_questions(
+    items: Sequence[Item | HarnessItem], records: dict[tuple[str, str], Any], path: pathlib.Path
+) -> None:
     """Checks that what was answered before are the same questions: a task's data or file may have changed since."""
-    asked = {item.name: item.asked for item in items}
+    asked = {item.name: item.asked for item in items if isinstance(item, HarnessItem)}
     for (_, name), record in records.items():
         if "asked" in record and asked.get(name, record["asked"]) != record["asked"]:
             raise ConfigError(

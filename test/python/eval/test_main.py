@@ -16,6 +16,7 @@ import torch
 
 import kitty_kv
 from kitty_kv.eval.__main__ import main
+from kitty_kv.eval.threads import threads_for
 
 QUICK = ["--lengths", "512", "--dtype", "float32"]
 
@@ -139,6 +140,42 @@ def test_a_short_text_is_refused(capsys, tmp_path):
     text.write_text("It was a bright cold day in April. " * 20)
     code, _, err = run(capsys, "--text", str(text))
     assert (code, "the text has" in err, "give a longer text" in err) == (2, True, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it holds no text"),
+        (b" \n\n", "it holds no text"),
+        (bytes(range(256)) * 40, "is not UTF-8"),
+        (None, "Is a directory"),
+    ],
+)
+def test_a_text_that_is_none_and_results_of_another_version_are_refused_before_a_model_is_loaded(
+    capsys, tmp_path, content, message
+):
+    text = tmp_path / "text"
+    text.mkdir() if content is None else text.write_bytes(content)
+    missing = ["--model", "/no/such/model"]
+    code, _, err = run(capsys, "--text", str(text), *missing)
+    assert code == 2 and message in err and err.count("\n") == 1
+    (tmp_path / "run.json").write_text('{"version": 1}')
+    assert "version was 1 and is 2" in run(capsys, "--out", str(tmp_path), *missing)[2]
+
+
+def test_a_small_model_is_computed_with_one_thread_unless_it_is_said_otherwise(loaded, monkeypatch):
+    torch.set_num_threads(2)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with threads_for(loaded.model):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with threads_for(loaded.model):
+        assert torch.get_num_threads() == 2
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("kitty_kv.eval.threads.SMALL_PARAMETERS", 1000)
+    with threads_for(loaded.model):
+        assert torch.get_num_threads() == 2
 
 
 def test_a_preset_with_changed_fields_is_evaluated_under_its_whole_name(capsys):

@@ -17,7 +17,7 @@ from kitty_kv.eval.reporting.blocks import as_markdown
 from kitty_kv.eval.reporting.combine import combine, preset_rows, task_rows
 from kitty_kv.eval.reporting.commands import latency_command
 from kitty_kv.eval.reporting.document import build
-from kitty_kv.eval.reporting.pareto import Point, front
+from kitty_kv.eval.reporting.pareto import Point, front, svg
 from kitty_kv.eval.reporting.sources import read_sources
 from kitty_kv.eval.results_folder import VERSION
 from kitty_kv.eval.statistics import holm, wilson
@@ -95,6 +95,16 @@ def test_the_front_has_what_nothing_beats():
     assert [point.name for point in front(points)] == ["b", "a"]
 
 
+def test_the_axis_has_round_numbers_around_all_intervals_and_a_name_is_drawn_over_what_it_crosses():
+    points = [Point("a", 16, 0.97, 0.93, 0.99), Point("b", 2.5, 0.57, 0.49, 0.66)]
+    drawn = svg(points, "right answers", is_share=True)
+    assert re.findall(r">(\d+)%<", drawn) == ["40", "50", "60", "70", "80", "90", "100"]
+    assert drawn.rindex("<circle") < drawn.index(">b</text>") < len(drawn)
+    for low, high in ((0.0, 1.0), (0.34, 0.34), (0.981, 0.999), (0.5, 0.5001)):
+        found = re.findall(r">(\d+)%<", svg([Point("a", 4, low, low, high)], "x", is_share=True))
+        assert 2 <= len(found) <= 12
+
+
 class Tags(html.parser.HTMLParser):
     """All tags and attributes of a page, and whether each is closed."""
 
@@ -105,7 +115,7 @@ class Tags(html.parser.HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.found.add(tag)
         self.links += [value for name, value in attrs if name in ("href", "src")]
-        if tag not in ("meta", "line", "circle", "polyline"):
+        if tag not in ("meta", "line", "circle", "polyline", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):

@@ -90,34 +90,49 @@ def _html(block: Block) -> str:
     if isinstance(block, Table):
         names = ['<th scope="col" class="name">'] * block.left + ['<th scope="col">'] * (len(block.head) - block.left)
         head = "".join(f"{tag}{html.escape(cell)}</th>" for tag, cell in zip(names, block.head, strict=True))
-        rows = "".join(f"<tr>{_cells(cells, block.left)}</tr>\n" for cells in block.rows)
-        return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>'
+        # Where the first name changes a line is drawn, so that what belongs together is seen.
+        before = [None, *(cells[0] for cells in block.rows)]
+        rows = "".join(
+            f"<tr{_BEGINS if block.left > 1 and cells[0] != above else ''}>{_cells(cells, block.left)}</tr>\n"
+            for cells, above in zip(block.rows, before, strict=False)
+        )
+        return f'<div class="wide" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>'
     if isinstance(block, Figure):
-        return f"<figure>\n{block.svg}\n<figcaption>{html.escape(block.words)}</figcaption></figure>"
+        picture = f'<div class="wide" tabindex="0">\n{block.svg}\n</div>'
+        return f"<figure>\n{picture}\n<figcaption>{html.escape(block.words)}</figcaption></figure>"
     if isinstance(block, Command):
-        return f"<pre>{html.escape(block.text)}</pre>"
+        # Broken between its words only, not behind their dashes.
+        return f"<pre>{' '.join(f'<span>{html.escape(word)}</span>' for word in block.text.split(' '))}</pre>"
     return f"<p>{html.escape(block.text)}</p>"
 
 
 def _cells(cells: Sequence[str], left: int) -> str:
-    names = "".join(f'<th scope="row">{html.escape(cell)}</th>' for cell in cells[:left])
+    # A preset with changed fields may be broken between them.
+    shown = [html.escape(cell).replace(":", ":<wbr>") for cell in cells[:left]]
+    names = "".join(f'<th scope="row">{cell}</th>' for cell in shown)
     return names + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells[left:])
 
 
+_BEGINS = ' class="begins"'
 _STYLE = """
 :root { color-scheme: light dark; --line: #d0d7de; --soft: #f6f8fa; --ink: #1f2328; --quiet: #59636e; --paper: #fff; }
 @media (prefers-color-scheme: dark) {
   :root { --line: #3d444d; --soft: #151b23; --ink: #e6edf3; --quiet: #9198a1; --paper: #0d1117; }
 }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 76rem; margin: 0 auto; padding: 1.5rem; }
+main { max-width: 88rem; margin: 0 auto; padding: 1.5rem; }
 h1 { font-size: 1.7rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); } h3 { margin-top: 1.8rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th[scope="row"], th.name { text-align: left; }
-th[scope="row"] { font-weight: 500; }
+th[scope="row"] { font-weight: 500; white-space: normal; overflow-wrap: anywhere; min-width: 5rem; max-width: 18rem; }
+tr.begins > * { border-top: 2px solid var(--line); }
 thead th { background: var(--soft); font-weight: 600; }
-figure { margin: 1rem 0; } svg { max-width: 100%; height: auto; } figcaption { color: var(--quiet); }
-pre { background: var(--soft); padding: 0.8rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
+p, figcaption { max-width: 76rem; } figure { margin: 1rem 0; } figcaption { color: var(--quiet); }
+pre { background: var(--soft); padding: 0.8rem; overflow-x: auto; white-space: pre-wrap; }
+pre span { white-space: nowrap; }
+@media (max-width: 40rem) {
+  main { padding: 1rem; } th, td { padding: 0.3rem 0.45rem; } th[scope="row"] { max-width: 8rem; min-width: 4rem; }
+}
 """

@@ -34,11 +34,8 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 def svg(points: Sequence[Point], axis: str, is_share: bool) -> str:
     """The picture; ``axis`` names the score."""
-    low, high = min(point.low for point in points), max(point.high for point in points)
-    room = (high - low or 0.1) * 0.08
-    low, high = low - room, high + room
-    if is_share:
-        low, high = max(0.0, low), min(1.0 + room, high)
+    ticks = _ticks(min(point.low for point in points), max(point.high for point in points))
+    low, high = ticks[0], ticks[-1]
     least = min(2.0, *(point.bits for point in points))
     span = math.log2(max(16.0, *(point.bits for point in points)) / least)
 
@@ -48,8 +45,7 @@ def svg(points: Sequence[Point], axis: str, is_share: bool) -> str:
         return round(x, 1), round(y, 1)
 
     parts = []
-    for step in range(6):
-        score = low + (high - low) * step / 5
+    for score in ticks:
         y = place(least, score)[1]
         shown = f"{score:.0%}" if is_share else f"{score:.3f}"
         parts.append(
@@ -65,6 +61,7 @@ def svg(points: Sequence[Point], axis: str, is_share: bool) -> str:
     line = " ".join(f"{x},{y}" for x, y in (place(point.bits, point.score) for point in front(points)))
     parts.append(f'<polyline points="{line}" fill="none" stroke="#0d9488" stroke-width="2"/>')
     beside = _label_heights([place(point.bits, point.score) for point in points])
+    names = []
     for point, height in zip(points, beside, strict=True):
         x, y = place(point.bits, point.score)
         top, bottom = place(least, point.high)[1], place(least, point.low)[1]
@@ -76,12 +73,21 @@ def svg(points: Sequence[Point], axis: str, is_share: bool) -> str:
             parts.append(
                 f'<line x1="{x}" y1="{y}" x2="{x + 21}" y2="{height - 4:.1f}" stroke="currentColor" opacity=".3"/>'
             )
-        parts.append(_text(x + dx, height, point.name, anchor))
+        names.append(_text(x + dx, height, point.name, anchor))
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" '
         f'font-family="system-ui, sans-serif" aria-label="{html.escape(axis)} against bits">'
     )
-    return "\n".join([head, *parts, "</svg>"])
+    return "\n".join([head, *parts, *names, "</svg>"])
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers from at or below ``low`` to at or above ``high``, four to eleven of them."""
+    span = max(high - low, 1e-3)
+    size = 10 ** math.floor(math.log10(span))
+    step = next(step for step in (size / 10, size / 5, size / 2, size, 2 * size) if span / step <= 8)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [number * step for number in range(first, max(last, first + 1) + 1)]
 
 
 def _label_heights(places: Sequence[tuple[float, float]]) -> list[float]:
@@ -94,5 +100,7 @@ def _label_heights(places: Sequence[tuple[float, float]]) -> list[float]:
 
 
 def _text(x: float, y: float, text: str, anchor: str, more: str = "") -> str:
-    place = f'x="{x:.0f}" y="{y:.0f}" font-size="12" text-anchor="{anchor}" fill="currentColor"{more}'
+    # Drawn over what it crosses, with the paper around its letters.
+    halo = 'stroke="var(--paper, #fff)" stroke-width="4" stroke-linejoin="round" paint-order="stroke"'
+    place = f'x="{x:.0f}" y="{y:.0f}" font-size="12" text-anchor="{anchor}" fill="currentColor" {halo}{more}'
     return f"<text {place}>{html.escape(text)}</text>"
