@@ -3,23 +3,15 @@ import { join } from "node:path";
 import { z } from "zod";
 import { KittyError, NotFoundError } from "../errors.js";
 import { stateFolder } from "../util/state-folder.js";
+import { instanceFacts } from "./instance-facts.js";
 import { checkInstanceName } from "./instance-name.js";
 import { processIdentitySchema } from "./process-identity.js";
 import { writeAtomically } from "./write-atomically.js";
 
 const recordSchema = z.strictObject({
   version: z.literal(1),
-  name: z.string(),
-  image: z.string(),
-  overlay: z.string(),
-  modelFolders: z.array(z.string()).readonly(),
-  hasNvidia: z.boolean(),
-  /** What CUDA_VISIBLE_DEVICES is inside; null leaves all that are bound. */
-  visibleDevices: z.string().nullable(),
-  network: z.enum(["none", "host"]),
-  memoryMiB: z.number().nullable(),
-  cpus: z.number().nullable(),
-  startedAt: z.string(),
+  ...instanceFacts,
+  modelFolders: instanceFacts.modelFolders.readonly(),
   /** Who runs its start. */
   startedBy: processIdentitySchema,
   /** The orchestrator that ends with it; null for one that lives until somebody stops it. */

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { instanceFacts } from "../../apptainer/instance-facts.js";
 
 const absolutePath = z.string().regex(/^\//, "must be an absolute path");
 const count = z.number().int();
@@ -6,18 +7,8 @@ const count = z.number().int();
 export const instanceStates = ["starting", "ready", "dead", "orphaned", "elsewhere"] as const;
 
 export const instanceSchema = z.looseObject({
-  name: z.string(),
+  ...instanceFacts,
   state: z.enum(instanceStates),
-  image: z.string(),
-  overlay: z.string(),
-  modelFolders: z.array(z.string()),
-  hasNvidia: z.boolean(),
-  /** What CUDA_VISIBLE_DEVICES is inside; null leaves all. */
-  visibleDevices: z.string().nullable(),
-  network: z.enum(["none", "host"]),
-  memoryMiB: z.number().nullable(),
-  cpus: z.number().nullable(),
-  startedAt: z.string(),
 });
 export const instanceListSchema = z.object({ instances: z.array(instanceSchema) });
 
