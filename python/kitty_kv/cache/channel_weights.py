@@ -28,7 +28,10 @@ class ChannelWeights:
         with torch.inference_mode(False), torch.no_grad():
             self._weights = weights.detach().to("cpu", torch.float32, copy=True).abs().contiguous()
         if not bool(self._weights.isfinite().all()):
-            raise ConfigError("Cannot weigh channels: some weights are not finite; measure them again.")
+            raise ConfigError(
+                "Cannot weigh channels: some weights are not finite; measure them again, with the model in bfloat16 or float32 if "
+                "float16 is too narrow for it."
+            )
         self._on: dict[tuple[torch.device, tuple[int, ...]], torch.Tensor] = {}
 
     @property

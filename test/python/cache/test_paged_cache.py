@@ -170,6 +170,23 @@ def test_ragged_padded_calls_of_any_size_match_the_contract_in_every_layer(name,
         check_references(cache)
 
 
+def test_weights_are_those_of_a_layer_wherever_it_lies_among_the_pools(target):
+    """Layers take their places in the order in which they first come."""
+    rng = np.random.default_rng(0)
+    weights = ChannelWeights(torch.from_numpy(rng.exponential(size=(3, HEADS, DIM))))
+    caches = [PagedCache(PRESETS["kitty-q"], 3, target.impl, weights=weights) for _ in range(2)]
+    for width in (170, 100, 20, 20):  # pages that the prompt packs, and pages that later calls complete
+        tokens = [random_call(rng, 1, width, device=target.device)[1:] for _ in range(3)]
+        for cache, order in zip(caches, ((0, 1, 2), (2, 0, 1)), strict=True):
+            for layer in order:
+                cache.layers[layer].append(*tokens[layer])
+    (storage,) = caches[1].storages
+    assert caches[1].store.layers_on(storage) == (2, 0, 1)
+    for layer in range(3):
+        for side, other in zip(*(cache.layers[layer].dequantize() for cache in caches), strict=True):
+            assert torch.equal(side, other)
+
+
 def test_rows_that_share_pages_and_blocks_go_apart_without_touching_each_other(target):
     config = PRESETS["kitty-pro"]
     cache = PagedCache(config, 2, target.impl)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import kitty_kv
-from kitty_kv.config import PRESETS, KittyConfig
+from kitty_kv.config import PRESETS, SELECTIONS, KittyConfig
 from kitty_kv.hf.loading import load_model
 from kitty_kv.hf.query_weights import measure_queries, over_heads
 from kitty_kv.quant import dequantize_keys, quantize_keys
@@ -16,6 +16,7 @@ from kitty_kv.sim.__main__ import main
 from kitty_kv.sim.cache import Scope, SimulatedCache
 from kitty_kv.sim.channels import key_channel_figures
 from kitty_kv.sim.codec import boosted_channels
+from kitty_kv.sim.sensitivity import Plan, analyse
 from kitty_kv.sim.trace import trace
 from kitty_kv.sim.windows import EXCERPT, cut_windows, read_text
 
@@ -151,6 +152,16 @@ def test_measured_queries_are_the_root_mean_squares_of_the_queries(loaded, windo
     assert sizes.shape == (6, 2, 128)
     wanted, found = (x.unflatten(-1, (2, 64)).sum(-2) for x in (squares, sizes[1].square()))
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=0)
+
+
+def test_every_selection_is_tried_at_both_ratios_and_other_powers_of_the_queries(loaded):
+    plan = Plan(PRESETS["kitty-pro"], ("settings",), sequences=1, length=200, dtype="float32", device="cpu")
+    rows = {row["name"]: row["klDivergence"] for row in analyse(plan)["sensitivity"]["settings"]}
+    for ratio in (0.125, 0.25):
+        found = {how: rows[f"selection at {ratio} {how}"] for how in (*SELECTIONS, "query ^ 0.5", "query ^ 1.0")}
+        assert len({round(value, 12) for value in found.values()}) == len(found)
+        assert max(found, key=found.get) == "random"
+    assert rows["boost ratio 0.25"] == rows["selection at 0.25 magnitude"]
 
 
 def test_the_command_says_where_the_error_comes_from(capsys, monkeypatch):
