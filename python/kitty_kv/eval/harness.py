@@ -7,6 +7,7 @@ paper's tasks with its sampling, such as ``--paper gsm8k_cot_llama``; give ``see
 from __future__ import annotations
 
 import importlib.metadata
+import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ from .paper_tasks import paper_task
 
 HARNESS = "lm_eval"
 WANTED = "0.4.13"
+OUR_TASKS = pathlib.Path(__file__).with_name("harness_format")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,6 +83,13 @@ def expand_paper(arguments: Sequence[str]) -> list[str]:
     return found
 
 
+def with_our_tasks(arguments: Sequence[str]) -> list[str]:
+    """``arguments`` with the folder of our own tasks, ``kitty_offline`` and what it has, unless there is another."""
+    found = list(arguments)
+    has_other = any(each.partition("=")[0] == "--include_path" for each in found)
+    return found if found[:1] != ["run"] or has_other else [*found, "--include_path", str(OUR_TASKS)]
+
+
 def run_harness(arguments: Sequence[str]) -> None:
     """The harness's own command line, with our model type.
 
@@ -92,7 +101,7 @@ def run_harness(arguments: Sequence[str]) -> None:
     from . import harness_model  # noqa: F401  # registers the type
 
     before = sys.argv
-    sys.argv = [HARNESS, *arguments]
+    sys.argv = [HARNESS, *with_our_tasks(arguments)]
     try:
         cli_evaluate()
     except OSError as error:  # ConnectionError, and what datasets raises when a hub cannot be reached

@@ -6,6 +6,7 @@ import difflib
 import pathlib
 import random
 from collections.abc import Sequence
+from typing import Any
 
 from ..errors import ConfigError
 from ..hf.loading import LoadedModel
@@ -88,11 +89,12 @@ def check_lengths(lengths: Sequence[int], loaded: LoadedModel) -> None:
 
 
 def make_items(
-    names: Sequence[str], loaded: LoadedModel, lengths: Sequence[int], items: int, seed: int, text: pathlib.Path | None
+    names: Sequence[str], tokenizer: Any, lengths: Sequence[int], items: int, seed: int, text: pathlib.Path | None
 ) -> list[Item]:
     """``items`` questions of each task, the lengths in turn.
 
     Args:
+        tokenizer: of the model that answers, in whose tokens lengths are.
         text: what fills prompts and is measured; None for the excerpt of Treasure Island.
 
     Raises:
@@ -100,7 +102,6 @@ def make_items(
     """
     book = read_text(text or EXCERPT)
     filler = sentences(book)
-    tokenizer = loaded.tokenizer
 
     def count(prompt: str) -> int:
         return len(tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"])

@@ -99,7 +99,7 @@ def evaluate(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
         KittyCache.for_model(loaded.model, config=config)
     if harness_items:
         check_context(harness_items, Evaluator(loaded, next(iter(configs.values()))))
-    items = [*make_items(own, loaded, plan.lengths, plan.limit, plan.seed, plan.text), *harness_items]
+    items = [*make_items(own, loaded.tokenizer, plan.lengths, plan.limit, plan.seed, plan.text), *harness_items]
     facts = _facts(plan, loaded, bool(theirs))
     with threads_for(loaded.model):
         records, path, resumed = _answer_all(plan, configs, loaded, items, facts, tell)

@@ -58,6 +58,12 @@ def right_share(text: str, answer: str) -> float:
     return right / len(wanted)
 
 
+def is_right(task: str, text: str, answer: str) -> bool:
+    """Whether a written answer is right: what is asked of arithmetic is its last line alone, a copy must be so as a whole."""
+    lines = -1 if task == "arithmetic" else 0
+    return text.strip().split("\n")[lines:] == answer.strip().split("\n")[lines:]
+
+
 def _asked(evaluator: Evaluator, item: Item) -> Outcome:
     prompt = evaluator.encode(item.prompt)
     found = evaluator.loglikelihood(prompt, evaluator.encode(item.answer))
@@ -89,11 +95,8 @@ def _request(evaluator: Evaluator, item: Item) -> GenerationRequest:
 
 
 def _written(item: Item, result: GenerationResult, prompt_tokens: int) -> Outcome:
-    # What is asked of arithmetic is its last line alone; a copy must be right as a whole.
-    lines = -1 if item.task == "arithmetic" else 0
-    got, wanted = result.text.strip().split("\n"), item.answer.strip().split("\n")
     return Outcome(
-        is_correct=got[lines:] == wanted[lines:],
+        is_correct=is_right(item.task, result.text, item.answer),
         score=right_share(result.text, item.answer),
         nats=None,
         answer_tokens=result.tokens,

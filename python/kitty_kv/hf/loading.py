@@ -73,6 +73,20 @@ def load_model(path: str | None = None, *, dtype: str = "auto", device: str = "a
     )
 
 
+def load_tokenizer(path: str | None = None) -> PreTrainedTokenizerBase:
+    """A model's tokenizer alone, from a folder or a hub id that is already cached on this machine.
+
+    Raises:
+        KittyKvError: code ``model_not_found`` or ``not_a_model``.
+    """
+    folder = str(MODEL_PATH if path is None else path)
+    _check_folder(folder)
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _cannot_load(folder, error) from error
+
+
 def choose_device(name: str) -> torch.device:
     """A torch device by its name, or the first GPU if there is one for ``auto``.
 

@@ -17,7 +17,7 @@ GENERATED = [name for name in TASKS if name != "book_perplexity"]
 
 @pytest.fixture(scope="module")
 def items(loaded):
-    return {name: make_items([name], loaded, LENGTHS, 6, 3, None) for name in TASKS}
+    return {name: make_items([name], loaded.tokenizer, LENGTHS, 6, 3, None) for name in TASKS}
 
 
 def tokens(loaded, text: str) -> int:
@@ -36,11 +36,11 @@ def test_prompts_and_answers_are_as_long_as_asked(loaded, items, name):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_seed_repeats_and_another_differs(loaded, items, name):
-    assert make_items([name], loaded, LENGTHS, 6, 3, None) == items[name]
+    assert make_items([name], loaded.tokenizer, LENGTHS, 6, 3, None) == items[name]
     # Fewer items are the first of more, so that a larger limit goes on.
     if name != "book_perplexity":
-        assert make_items([name], loaded, LENGTHS, 2, 3, None) == items[name][:2]
-        assert make_items([name], loaded, LENGTHS, 6, 4, None) != items[name]
+        assert make_items([name], loaded.tokenizer, LENGTHS, 2, 3, None) == items[name][:2]
+        assert make_items([name], loaded.tokenizer, LENGTHS, 6, 4, None) != items[name]
 
 
 def test_a_passkey_is_the_number_in_the_text(items):
