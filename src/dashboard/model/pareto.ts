@@ -17,7 +17,8 @@ export interface PlacedPoint {
   top: number;
   bottom: number;
   isUnbeaten: boolean;
-  label: { x: number; y: number; isBefore: boolean };
+  /** Of many points only those have one that nothing beats. */
+  label: { x: number; y: number; isBefore: boolean } | undefined;
 }
 
 export interface Mark {
@@ -34,6 +35,7 @@ export interface ParetoPicture {
 }
 
 const LABEL_ROOM = 16;
+const MOST_LABELS = 12;
 const BITS = [1, 2, 3, 4, 6, 8, 12, 16];
 const STEPS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.25];
 
@@ -91,6 +93,7 @@ function withLabels(points: readonly Omit<PlacedPoint, "label">[], frame: Frame)
   return [...points]
     .sort((a, b) => a.y - b.y)
     .map((point) => {
+      if (points.length > MOST_LABELS && !point.isUnbeaten) return { ...point, label: undefined };
       const isBefore = point.x > frame.width * 0.72;
       const side = isBefore ? "before" : "after";
       const at = Math.max(point.y + 4, ends[side] + LABEL_ROOM);

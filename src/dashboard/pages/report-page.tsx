@@ -84,5 +84,5 @@ function ReportView({ report }: { report: JobReport }) {
 
 function readIds(query: string): string[] {
   const ids = (new URLSearchParams(query).get("jobs") ?? "").split(",").filter((id) => id !== "");
-  return [...new Set(ids)].slice(0, MOST_REPORTED_JOBS);
+  return [...new Set(ids)];
 }

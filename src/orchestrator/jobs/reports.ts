@@ -36,7 +36,8 @@ export class Reports {
     if (known !== undefined) return { ...known, leftOut };
     const made = await this.#inTurn(
       AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])]),
-      (either) => this.#make(sources, either),
+      // Whoever waited before may have asked for the same.
+      async (either) => this.#kept.get(key) ?? (await this.#make(sources, either)),
     );
     this.#kept.set(key, made);
     for (const oldest of [...this.#kept.keys()].slice(0, -KEPT)) this.#kept.delete(oldest);

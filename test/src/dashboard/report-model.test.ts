@@ -60,10 +60,17 @@ test("points stand within their frame, more bits further right, more accuracy hi
   expect(line.split(" ")).toHaveLength(3);
   expect([xMarks[0]?.text, xMarks.at(-1)?.text]).toEqual(["2", "16"]);
   expect([yMarks[0]?.text, yMarks.at(-1)?.text]).toEqual(["40%", "100%"]);
-  const heights = points.filter(({ label }) => !label.isBefore).map(({ label }) => label.y);
+  const heights = points.flatMap(({ label }) => (label?.isBefore === false ? [label.y] : []));
   for (const [index, height] of [...heights].sort((a, b) => a - b).entries()) {
     if (index > 0) expect(height - ([...heights].sort((a, b) => a - b)[index - 1] ?? 0)).toBeGreaterThanOrEqual(16);
   }
+});
+
+test("of many presets only those are named that nothing beats", () => {
+  const many = Array.from({ length: 30 }, (_, at) => preset(`p${String(at)}`, 2 + at / 4, at === 3 ? 0.9 : 0.5));
+  const { points } = placePareto(many, ["p0", "p3"], FRAME);
+  expect(points).toHaveLength(30);
+  expect(points.flatMap(({ name, label }) => (label === undefined ? [] : [name])).sort()).toEqual(["p0", "p3"]);
 });
 
 test("one accuracy for all, none or all right, still has a scale", () => {

@@ -122,4 +122,23 @@ describe.skipIf(reason !== undefined)("what the dashboard asks for", () => {
     expect(status).toBe(400);
     expect(text).toContain("kitty-kv doctor");
   });
+
+  test("a report is asked of jobs by their ids, and what is no such question is refused in words", async () => {
+    const { text } = await answer("/api/jobs", { kind: "generate", params: { prompts: ["a"], maxNewTokens: 1 } });
+    const { id } = JSON.parse(text) as { id: string };
+    const wrong: [unknown, number, RegExp][] = [
+      [{ jobs: [] }, 400, /Cannot write a report about jobs: jobs/],
+      [{ jobs: Array.from({ length: 201 }, String) }, 400, /jobs/],
+      [{ jobs: [1] }, 400, /jobs/],
+      [{ jobs: ["../../etc"] }, 404, /Cannot find job/],
+      [{ jobs: "all" }, 400, /jobs/],
+      [{ job: [id] }, 400, /did you mean/],
+      [{ jobs: [id] }, 400, /it is of kind generate/],
+    ];
+    for (const [body, status, message] of wrong) {
+      const found = await answer("/api/reports", body);
+      expect([body, found.status]).toEqual([body, status]);
+      expect(found.text).toMatch(message);
+    }
+  });
 });

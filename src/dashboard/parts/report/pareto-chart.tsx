@@ -40,9 +40,11 @@ export function ParetoChart({ comparison: { presets, unbeaten } }: { comparison:
           <g key={name} class={isUnbeaten ? "pareto-point" : "pareto-point pareto-beaten"}>
             <line class="pareto-range" x1={x} x2={x} y1={top} y2={bottom} />
             <circle cx={x} cy={y} r={5} />
-            <text class="pareto-name" x={label.x} y={label.y} text-anchor={label.isBefore ? "end" : "start"}>
-              {name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME)}…` : name}
-            </text>
+            {label === undefined ? null : (
+              <text class="pareto-name" x={label.x} y={label.y} text-anchor={label.isBefore ? "end" : "start"}>
+                {name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME)}…` : name}
+              </text>
+            )}
             <title>{name}</title>
           </g>
         ))}
