@@ -32,6 +32,7 @@ const PERMANENT_CODES = new Set([
   "slurm_not_found",
   "apptainer_not_configured",
   "shared_folder",
+  "not_on_nodes",
   "out_of_memory",
   "preempted",
   "node_failure",

@@ -27,7 +27,11 @@ export interface TaskHooks {
  */
 export type TaskEnd =
   | { kind: "outcome"; outcome: Outcome }
-  | { kind: "gone"; how: SlurmEnd | "vanished" | "hopeless" | "unmet" | "shared_folder"; found: string };
+  | {
+      kind: "gone";
+      how: SlurmEnd | "vanished" | "hopeless" | "unmet" | "shared_folder" | "not_on_nodes";
+      found: string;
+    };
 
 /** One task of a submission, as far as it is known. */
 export class FollowedTask {

@@ -7,20 +7,23 @@ import type { JobSpec } from "../job/job-spec.js";
 import { SlurmError } from "../slurm/run-slurm.js";
 import { testSubmission } from "../slurm/sbatch.js";
 import { sinfo } from "../slurm/sinfo.js";
+import type { NodeSight } from "./node-sight.js";
 import { sharedFolderError, writeWhole } from "./slurm-files.js";
 import { nodeConfig, sharedFolder } from "./slurm-node-config.js";
 import { needsOf, taskScript, type Needs } from "./slurm-request.js";
 import { isPassing } from "./slurm-submitter.js";
 
 /**
- * Asks the site whether it would take these jobs, and submits nothing. A site that does not answer now is asked again when
- * the jobs' turn comes.
- * @throws ConfigError `slurm_refused` with the site's own message; NotFoundError `slurm_not_found`, `file_not_found`;
+ * Asks the site whether it would take these jobs, and submits none of them. A site that does not answer now is asked again
+ * when the jobs' turn comes.
+ * @param sight tries whether nodes see what jobs need, where that is not known
+ * @throws ConfigError `slurm_refused` with the site's own message, `not_on_nodes`; NotFoundError `slurm_not_found`, `file_not_found`;
  *   KittyError `shared_folder`, `disk_full`
  */
 export async function checkOnSlurm(
   config: Config,
   specs: readonly Pick<JobSpec, "resources" | "priority">[],
+  sight?: NodeSight,
 ): Promise<void> {
   checkFiles(config);
   const distinct = new Map(
@@ -34,6 +37,7 @@ export async function checkOnSlurm(
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+  await sight?.check(config);
 }
 
 async function checkNeeds(config: Config, needs: Needs, script: string): Promise<void> {

@@ -4,9 +4,11 @@ import { KittyError } from "../errors.js";
 import type { Job } from "../job/job.js";
 import type { TaskEnd } from "./followed-task.js";
 import type { Outcome } from "./slurm-files.js";
+import { SIGHT_REMEDY } from "./node-sight.js";
 import { unmetError } from "./slurm-places.js";
 
-type Gone = Extract<TaskEnd, { kind: "gone" }>;
+/** Of a task that left no outcome. */
+export type Gone = Extract<TaskEnd, { kind: "gone" }>;
 
 /** Whether that is no fault of the job, so that it is submitted again. */
 export function isLost(how: Gone["how"]): boolean {
@@ -28,6 +30,7 @@ const REMEDIES: Readonly<Record<Exclude<Gone["how"], "unmet">, readonly [code: s
     "jobs with a higher priority took its place; set retry.maxAttempts higher, or ask for another partition or QoS",
   ],
   deadline: ["time_limit", "its deadline passed"],
+  not_on_nodes: ["not_on_nodes", SIGHT_REMEDY],
   vanished: ["slurm_job_lost", "see whether compute nodes can write to slurm.folder"],
   shared_folder: ["shared_folder", "see whether slurm.folder is full, read-only or away on compute nodes"],
   hopeless: ["slurm_refused", "change what it asks for; it was taken out of the queue"],

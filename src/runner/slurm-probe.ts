@@ -1,20 +1,26 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { userInfo } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { apptainerProgram } from "../apptainer/apptainer.js";
 import type { Config } from "../config/schema.js";
 import { batchScript } from "../slurm/batch-script.js";
 import { quoteForShell } from "../slurm/quote.js";
+import { SlurmError } from "../slurm/run-slurm.js";
 import { sbatch } from "../slurm/sbatch.js";
 import { scancel } from "../slurm/scancel.js";
+import { squeue } from "../slurm/squeue.js";
 import { findPython } from "./find-python.js";
 import { packageRoot } from "./package-root.js";
 import { writeWhole } from "./slurm-files.js";
 import { nodeConfig, sharedFolder } from "./slurm-node-config.js";
-import { needsOf } from "./slurm-request.js";
+import { needsOf, programFile } from "./slurm-request.js";
 
 const LOOK_MS = 200;
+// Most answer sooner.
+const FIRST_LOOK_AT_SLURM_MS = 3000;
+const LOOK_AT_SLURM_MS = 2000;
 
 export interface NodeProbe {
   /** The node that answered; null when none did in time. */
@@ -40,14 +46,41 @@ export async function probeNode(config: Config, timeoutMs: number): Promise<Node
     const script = join(folder, "script.sh");
     writeWhole(script, batchScript({ request, command, setup: config.slurm.setup, teardown: [] }));
     ({ jobId } = await sbatch(script, "try a compute node"));
-    const answer = await waitForFile(join(folder, "answer"), timeoutMs);
-    if (answer === undefined) return { node: null, missing: [] };
-    const [node = "", ...missing] = answer.trimEnd().split("\n");
-    return { node, missing };
+    return await waitForAnswer(folder, jobId, timeoutMs);
   } finally {
-    if (jobId !== undefined) await scancel([jobId]);
+    // It may be in the queue although nobody told us its number.
+    await scancel(jobId === undefined ? [`--name=${name}`, "--quiet"] : [jobId]).catch(ignoreSlurm);
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+async function waitForAnswer(folder: string, jobId: string, timeoutMs: number): Promise<NodeProbe> {
+  let nextLook = performance.now() + FIRST_LOOK_AT_SLURM_MS;
+  for (const end = performance.now() + timeoutMs; performance.now() < end;) {
+    // Read as a list, since a network file system remembers for a while that a file was not there.
+    if (readdirSync(folder).includes("answer")) {
+      const [node = "", ...missing] = readFileSync(join(folder, "answer"), "utf8").trimEnd().split("\n");
+      return { node, missing };
+    }
+    await sleep(LOOK_MS);
+    if (performance.now() < nextLook) continue;
+    nextLook = performance.now() + LOOK_AT_SLURM_MS;
+    const blind = await blindNode(jobId);
+    if (blind !== undefined && !readdirSync(folder).includes("answer")) return { node: blind, missing: [folder] };
+  }
+  return { node: null, missing: [] };
+}
+
+/** The node where the job failed before it could say anything. */
+async function blindNode(jobId: string): Promise<string | undefined> {
+  const jobs = await squeue(userInfo().username, "try a compute node").catch(ignoreSlurm);
+  const job = jobs?.find(({ id }) => id === jobId);
+  return job?.state.end === "failed" ? (job.nodes ?? "") : undefined;
+}
+
+/** Slurm that does not answer now says nothing about nodes. */
+function ignoreSlurm(error: unknown): undefined {
+  if (!(error instanceof SlurmError)) throw error;
 }
 
 /** One line with the node's name, then one for each thing that it lacks. */
@@ -55,7 +88,7 @@ function probeScript(config: Config): string {
   const { apptainer, runner, worker } = nodeConfig(config);
   const isInContainer = runner === "apptainer";
   const paths = [
-    join(packageRoot(), "dist", "cli", "main.js"),
+    programFile(),
     ...(isInContainer ? [apptainer.image ?? "", apptainer.overlay ?? ""] : [findPython(worker.python, packageRoot())]),
   ];
   const programs = [config.slurm.node ?? process.execPath, ...(isInContainer ? [apptainerProgram(undefined)] : [])];
@@ -64,12 +97,4 @@ function probeScript(config: Config): string {
     ...programs.map((name) => `command -v ${quoteForShell(name)} >/dev/null || printf '%s\\n' ${quoteForShell(name)}`),
   ];
   return [`{ echo "\${SLURMD_NODENAME:-$(hostname)}"`, ...checks, "} > answer.new && mv answer.new answer"].join("\n");
-}
-
-async function waitForFile(path: string, timeoutMs: number): Promise<string | undefined> {
-  for (const end = performance.now() + timeoutMs; performance.now() < end;) {
-    if (existsSync(path)) return readFileSync(path, "utf8");
-    await sleep(LOOK_MS);
-  }
-  return undefined;
 }

@@ -42,12 +42,18 @@ export function taskScript(slurm: Config["slurm"], needs: Needs, placed: Placed)
   return batchScript({
     request: { ...needs, ...placed },
     command: taskCommand(slurm, placed.folder),
+    files: [programFile()],
     ...{ setup: slurm.setup, teardown: slurm.teardown, template: readTemplate(slurm.template) },
   });
 }
 
 function taskCommand(slurm: Config["slurm"], folder: string): string[] {
-  return [slurm.node ?? process.execPath, join(packageRoot(), "dist", "cli", "main.js"), "slurm", "work", folder];
+  return [slurm.node ?? process.execPath, programFile(), "slurm", "work", folder];
+}
+
+/** This package's program, which nodes run. */
+export function programFile(): string {
+  return join(packageRoot(), "dist", "cli", "main.js");
 }
 
 function readTemplate(path: string | null): string | undefined {

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../config/schema.js";
 import { CancelledError } from "../errors.js";
+import { missingFile } from "../slurm/batch-script.js";
 import { SlurmError } from "../slurm/run-slurm.js";
 import { scancel } from "../slurm/scancel.js";
 import { orchestratorName } from "./orchestrator-name.js";
@@ -20,7 +21,7 @@ import { SlurmFollower } from "./slurm-follower.js";
 import { DEPENDENCY_UNMET, SlurmPlaces, unmetError } from "./slurm-places.js";
 import { SlurmQueue } from "./slurm-queue.js";
 import { waitsInSlurm } from "./slurm-request.js";
-import { goneError, isLost, outcomeError, outputTail } from "./slurm-ends.js";
+import { goneError, isLost, outcomeError, outputTail, type Gone } from "./slurm-ends.js";
 import { SlurmSubmitter, type NewTask, type Placed, type Placement } from "./slurm-submitter.js";
 
 const CANCEL_GATHER_MS = 100;
@@ -107,8 +108,8 @@ export class SlurmTasks {
       const end = await Promise.race([following, stopped.promise]);
       this.#places.remove(options.job.id, placement);
       if (end === undefined) return await this.#giveUp(options, Promise.resolve(placement));
-      if (end.kind === "gone") await this.#buryOne(placement, end.how, options.log);
-      return this.#checkNeeds(end, placement.batchFolder, placement.index);
+      const known = end.kind === "gone" ? await this.#buryOne(placement, end, options.log) : end;
+      return this.#checkNeeds(known, placement.batchFolder, placement.index);
     } finally {
       stopped.dispose();
     }
@@ -179,9 +180,14 @@ export class SlurmTasks {
     throw new CancelledError(`Cannot go on with job ${job.id}: it was given up here`);
   }
 
-  async #buryOne({ id, batchFolder, index }: Placement, how: string, log: (line: string) => void): Promise<void> {
-    for (const line of outputTail(batchFolder, index, id.includes("_"))) log(`| ${line}`);
-    if (how === "hopeless" || how === "unmet") await this.#cancel(id);
+  async #buryOne({ id, batchFolder, index }: Placement, end: Gone, log: (line: string) => void): Promise<Gone> {
+    const lines = outputTail(batchFolder, index, id.includes("_"));
+    for (const line of lines) log(`| ${line}`);
+    if (end.how === "hopeless" || end.how === "unmet") await this.#cancel(id);
+    const missing = missingFile(lines.at(-1) ?? "");
+    if (end.how !== "failed" || missing === undefined) return end;
+    const found = `the compute node ${missing.node} does not have ${missing.file}`;
+    return { kind: "gone", how: "not_on_nodes", found };
   }
 
   /** Many at once become one call. */

@@ -11,6 +11,7 @@ import type { JobLogPage, JobPage, JobService, ListJobsOptions, SubmitOptions } 
 import type { Job } from "../../job/job.js";
 import type { JobReport } from "../../job/report-schemas.js";
 import { reportError } from "../report-error.js";
+import { NodeSight } from "../../runner/node-sight.js";
 import { checkOnSlurm } from "../../runner/slurm-check.js";
 import { nodeConfig, sharedFolder } from "../../runner/slurm-node-config.js";
 import { SlurmTasks } from "../../runner/slurm-tasks.js";
@@ -58,6 +59,7 @@ export class LocalJobService implements JobService {
   readonly #jobsFolder: string;
   readonly #reports: Reports;
   #slurm: SlurmTasks | undefined;
+  readonly #sight = new NodeSight();
   readonly #lock: HomeLock | undefined;
   readonly #scheduler: Scheduler | undefined;
   readonly #poll: NodeJS.Timeout | undefined;
@@ -177,7 +179,7 @@ export class LocalJobService implements JobService {
   /** What can never run is refused here; on a cluster, the site itself is asked. */
   async #check(specs: readonly JobSpecInput[]): Promise<JobSpec[]> {
     const checked = specs.map((spec) => checkJob(spec, this.#config));
-    if (this.#config.runner === "slurm") await checkOnSlurm(this.#config, checked.flatMap(singleJobs));
+    if (this.#config.runner === "slurm") await checkOnSlurm(this.#config, checked.flatMap(singleJobs), this.#sight);
     return checked;
   }
 
@@ -202,9 +204,7 @@ export class LocalJobService implements JobService {
         onTrouble: (message) => {
           onError(new Error(message));
         },
-        onPlaced: (job, isPlaced) => {
-          queue.setPlaced(job, isPlaced);
-        },
+        onPlaced: queue.setPlaced.bind(queue),
       });
       const onSlurm = slurmExecutor(this.#slurm);
       return { generate: onSlurm, latency: onSlurm, simulate: onSlurm, eval: onSlurm };

@@ -1,9 +1,10 @@
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { configSchema, type Config } from "../../config/schema.js";
 import { validate } from "../../config/validate.js";
 import { CancelledError, ConfigError, KittyError } from "../../errors.js";
+import { notOnNodes } from "../../runner/node-sight.js";
 import {
   BATCH_FILES,
   readOutcome,
@@ -104,6 +105,7 @@ async function attempt(task: TaskFile, folder: string, signals: SlurmTaskSignals
   const log = logger(folder);
   const stop = AbortSignal.any([signals.timeIsNearlyOver, signals.mustEnd]);
   try {
+    checkSight(readConfig(task.folder), `finish job ${task.job.id}`);
     const isInterrupted = (): boolean => signals.timeIsNearlyOver.aborted && !signals.mustEnd.aborted;
     const { figures, files } = await execute(task, folder, { signal: stop, isInterrupted, log });
     return leave(task, folder, { kind: "succeeded", figures: { ...figures }, files: [...files] });
@@ -172,6 +174,13 @@ async function withExecutor(
     case "sweep":
       throw new ConfigError("Cannot run a sweep on a node: its children run there");
   }
+}
+
+/** Where no node was free to look before the job was submitted. */
+function checkSight({ runner, apptainer }: Config, attempt: string): void {
+  const files = runner === "apptainer" ? [apptainer.image, apptainer.overlay] : [];
+  const missing = files.filter((file) => file !== null && !existsSync(file)).map(String);
+  if (missing.length > 0) throw notOnNodes(process.env["SLURMD_NODENAME"] ?? hostname(), missing, attempt);
 }
 
 function readConfig(batchFolder: string): Config {

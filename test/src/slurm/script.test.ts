@@ -1,11 +1,11 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { resolveConfig } from "../../../src/config/load.js";
 import { previewSlurm } from "../../../src/orchestrator/jobs/preview-slurm.js";
 import { needsOf, taskScript } from "../../../src/runner/slurm-request.js";
-import { batchScript } from "../../../src/slurm/batch-script.js";
+import { batchScript, missingFile } from "../../../src/slurm/batch-script.js";
 import { quoteForDirective, quoteForShell } from "../../../src/slurm/quote.js";
 import { slurmEnvironment } from "../../../src/slurm/slurm-environment.js";
 import { temporaryFolder } from "../../scripts/temporary-folder.js";
@@ -116,7 +116,7 @@ test("a template has the parts where it wants them, and must have those without 
   writeFileSync(path, "#!/bin/sh\n{{directives}}\nmodule load x\n{{command}}\n{{unknown}}\n");
   const { slurm } = resolveConfig({ slurm: { template: path, partition: "$&" } });
   const script = taskScript(slurm, needsOf(slurm), placed);
-  expect(script).toMatch(/^#!\/bin\/sh\n#SBATCH --job-name[^]*module load x\n'[^]*slurm' 'work'[^]*\{\{unknown\}\}/);
+  expect(script).toMatch(/^#!\/bin\/sh\n#SBATCH --job-name[^]*module load x\n[^]*slurm' 'work'[^]*\{\{unknown\}\}/);
   expect(script).toContain('#SBATCH --partition="$&"');
   writeFileSync(path, "#!/bin/sh\n{{directives}}\n");
   expect(() => taskScript(slurm, needsOf(slurm), placed)).toThrow(/has no {{command}}/);
@@ -162,4 +162,19 @@ test("Slurm's commands see nothing that changes what they do, no secrets, and no
     ...{ PATH: "/bin", SLURM_CONF: "/etc/slurm.conf", KITTY_KV_HOME: "/h" },
     ...{ LC_ALL: "C.UTF-8", SLURM_TIME_FORMAT: "standard", SLURM_BITSTR_LEN: "0" },
   });
+});
+
+test("a node without a file that the job begins with says so, and runs nothing", () => {
+  const path = folder();
+  const file = join(path, "it's $(touch no)", "main.js");
+  const { slurm } = resolveConfig();
+  const request = { ...needsOf(slurm), ...placed, folder: path, array: undefined };
+  const parts = { request, command: ["touch", join(path, "ran")], setup: [], teardown: [] };
+  const run = (files: string[]) => spawnSync("bash", { input: batchScript({ ...parts, files }), encoding: "utf8" });
+  const { status, stderr } = run([file]);
+  expect(status).toBe(72);
+  expect(missingFile(stderr.trimEnd())).toEqual({ node: expect.any(String) as string, file });
+  expect(readdirSync(path)).toEqual([]);
+  run(["/bin/sh"]);
+  expect(readdirSync(path)).toEqual(["ran"]);
 });
