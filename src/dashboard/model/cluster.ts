@@ -1,4 +1,4 @@
-import type { WireCluster, WireNode } from "../../server/wire/cluster.js";
+import type { WireCluster, WireNode, WireSubmission } from "../../server/wire/cluster.js";
 import type { JobState, JobSummary } from "../../server/wire/jobs.js";
 import { hasEnded } from "./job-table.js";
 
@@ -47,6 +47,23 @@ const FILTERS: Readonly<Record<NodeFilter, (node: WireNode) => boolean>> = {
 
 function isIdle({ isUp, state }: WireNode): boolean {
   return isUp && state.toLowerCase().startsWith("idle");
+}
+
+/** What a submission is called: by the sweep or the job that it is of, else as in Slurm. */
+export function submissionTitle(
+  { name, jobs, pending, running, ended }: WireSubmission,
+  find: (id: string) => JobSummary | undefined,
+): { text: string; job: string | undefined } {
+  const first = jobs[0] === undefined ? undefined : find(jobs[0]);
+  if (first === undefined) return { text: name, job: jobs[0] };
+  const parent = first.parent === null ? undefined : find(first.parent);
+  // An array may have children of several sweeps that were submitted together.
+  if (parent !== undefined && jobs.every((id) => find(id)?.parent === parent.id)) {
+    return { text: parent.name ?? parent.id, job: parent.id };
+  }
+  const others = pending + running + ended - 1;
+  const more = others < 1 ? "" : ` and ${String(others)} more`;
+  return { text: `${first.name ?? first.id}${more}`, job: first.id };
 }
 
 export interface SweepProgress {

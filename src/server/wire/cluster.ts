@@ -37,7 +37,7 @@ export const submissionSchema = z.object({
   name: z.string(),
   pending: count,
   running: count,
-  /** Of those that Slurm still knows. */
+  /** Of submissions of others, those that Slurm still knows. */
   ended: count,
   /** In plain words, why those wait that do. */
   reason: z.string().nullable(),
@@ -45,6 +45,8 @@ export const submissionSchema = z.object({
   expectedStart: z.iso.datetime().nullable(),
   /** Where it runs. */
   nodes: z.array(z.string()),
+  /** The ids of its first twenty jobs; none where it is not this orchestrator's. */
+  jobs: z.array(z.string()),
 });
 
 export const clusterSchema = z.object({

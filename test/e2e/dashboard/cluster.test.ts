@@ -51,6 +51,7 @@ describe.skipIf(problem !== undefined)("the cluster in the dashboard", () => {
     const mine = page.getByRole("region", { name: "My jobs in the queue" });
     const job = (name: string) => mine.getByRole("listitem").filter({ hasText: name });
     const own = job("5 tasks");
+    await own.getByRole("link", { name: "Five of an array" }).waitFor();
     await own.getByText(/^2 run on n\d/).waitFor();
     await own.getByText("waiting for other tasks of its array, of which only so many run at once").waitFor();
     const sweeps = page.getByRole("region", { name: "Sweeps" });

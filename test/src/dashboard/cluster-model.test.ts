@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { nodeKind, selectNodes, sweepsOf, totalsOf } from "../../../src/dashboard/model/cluster.js";
+import { nodeKind, selectNodes, submissionTitle, sweepsOf, totalsOf } from "../../../src/dashboard/model/cluster.js";
 import { formatUntil } from "../../../src/dashboard/model/format.js";
 import type { WireCluster, WireNode } from "../../../src/server/wire/cluster.js";
 import type { JobSummary } from "../../../src/server/wire/jobs.js";
@@ -19,7 +19,7 @@ const NODES = [
 
 test("what is down is not free, and what is in two partitions counts once", () => {
   const submission = { jobId: "1", name: "a", pending: 3, running: 2, ended: 1 };
-  const submissions = [{ ...submission, reason: null, expectedStart: null, nodes: [] }];
+  const submissions = [{ ...submission, reason: null, expectedStart: null, nodes: [], jobs: [] }];
   const cluster: WireCluster = {
     ...{ cluster: "c", version: "22", hasAccounting: false, partitions: [], nodes: NODES, submissions },
   };
@@ -41,6 +41,26 @@ test("nodes are found by partition and by what is free", () => {
   expect(names("", "free")).toEqual(["n1"]);
   expect(names("", "gpus")).toEqual(["n1", "n2"]);
   expect(names("", "down")).toEqual(["n3", "n4"]);
+});
+
+test("a submission is called after its sweep, after its job, or as in Slurm", () => {
+  const table = new Map<string, JobSummary>();
+  const put = (id: string, parent: string | null, name: string | null = null) =>
+    table.set(id, { id, parent, name } as JobSummary);
+  put("sweep", null, "Matrix");
+  for (const id of ["a", "b"]) put(id, "sweep");
+  put("c", null, "Alone");
+  put("orphan", "gone");
+  const title = (jobs: string[], pending: number) => {
+    const counts = { jobId: "1", name: "kitty-kv-1-2", pending, running: 0, ended: 0 };
+    return submissionTitle({ ...counts, reason: null, expectedStart: null, nodes: [], jobs }, (id) => table.get(id));
+  };
+  expect(title(["a", "b"], 2)).toEqual({ text: "Matrix", job: "sweep" });
+  expect(title(["c"], 1)).toEqual({ text: "Alone", job: "c" });
+  expect(title(["a", "c"], 2)).toEqual({ text: "a and 1 more", job: "a" });
+  expect(title(["orphan"], 1)).toEqual({ text: "orphan", job: "orphan" });
+  expect(title(["unknown"], 1)).toEqual({ text: "kitty-kv-1-2", job: "unknown" });
+  expect(title([], 1)).toEqual({ text: "kitty-kv-1-2", job: undefined });
 });
 
 test("sweeps that go on are counted by their children, the newest first", () => {

@@ -1,6 +1,8 @@
 import type { WireSubmission } from "../../../server/wire/cluster.js";
 import { formatExact, formatNumber, formatUntil } from "../../model/format.js";
+import { submissionTitle } from "../../model/cluster.js";
 import { now } from "../../state/clock.js";
+import { watchTable } from "../../state/live.js";
 import { Card } from "../card.js";
 import { Empty } from "../notice.js";
 import { StackBar } from "../stack-bar.js";
@@ -27,12 +29,20 @@ export function Submissions({ submissions }: { submissions: readonly WireSubmiss
 }
 
 function Submission({ submission }: { submission: WireSubmission }) {
-  const { jobId, name, pending, running, ended, reason, nodes } = submission;
+  const { jobId, pending, running, ended, reason, nodes } = submission;
+  const table = watchTable();
+  const { text, job } = submissionTitle(submission, (id) => table.get(id));
   const total = pending + running + ended;
   return (
     <li>
       <div class="submission-head">
-        <span class="submission-name">{name}</span>
+        {job === undefined ? (
+          <span class="submission-name">{text}</span>
+        ) : (
+          <a class="submission-name" href={`/jobs/${job}`}>
+            {text}
+          </a>
+        )}
         <span class="muted">Slurm job {jobId}</span>
         <span class="submission-count">{total === 1 ? "" : `${formatNumber(total)} tasks`}</span>
       </div>
