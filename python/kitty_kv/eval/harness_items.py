@@ -194,12 +194,19 @@ def _judge(item: HarnessItem, asked: Sequence[Any]) -> dict[str, float]:
     """The task's own filters and metrics of one question."""
     task = copy.copy(item.of.task)
     task._instances = list(asked)
-    task.apply_filters()
     found: dict[str, float] = {}
-    for name in asked[0].filtered_resps:
-        for metric, value in task.process_results(asked[0].doc, [each.filtered_resps[name] for each in asked]).items():
-            if isinstance(value, (bool, int, float)) or getattr(value, "shape", None) == ():
-                found[f"{metric},{name}"] = float(value)
+    try:
+        task.apply_filters()
+        for name in asked[0].filtered_resps:
+            results = task.process_results(asked[0].doc, [each.filtered_resps[name] for each in asked])
+            for metric, value in results.items():
+                if isinstance(value, (bool, int, float)) or getattr(value, "shape", None) == ():
+                    found[f"{metric},{name}"] = float(value)
+    except Exception as error:  # whatever a task's own functions make of an answer
+        raise KittyKvError(
+            f"Cannot judge {item.name}: {type(error).__name__}: {error}; correct the task's file, what is answered so far is kept.",
+            code="bad_task",
+        ) from error
     return found
 
 

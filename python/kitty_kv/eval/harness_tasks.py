@@ -110,11 +110,25 @@ def _manager(names: Sequence[str], include: pathlib.Path | None) -> Any:
             hint = f", did you mean {nearest[0]!r}? The" if nearest else "; the"
             raise ConfigError(
                 f"Cannot evaluate task {name!r}: it is unknown{hint} tasks are {', '.join(TASKS)}, and lm-evaluation-harness's "
-                f"own, such as {', '.join(PAPER_TASKS)}.",
+                f"own, such as {', '.join(PAPER_TASKS)}{_unread(include)}.",
                 code="unknown_task",
                 details={"task": name, "nearest": nearest},
             )
     return manager
+
+
+def _unread(include: pathlib.Path | None) -> str:
+    """Which task files in the folder the harness passed over, since they are none."""
+    import yaml
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    found = []
+    for path in [] if include is None else sorted(include.rglob("*.yaml")):
+        try:
+            load_yaml(path, resolve_func=False)
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            found.append(f'"{path.name}" ({" ".join(str(error).split())[:200]})')
+    return f"; what cannot be read of --include-path: {', '.join(found)}" if found else ""
 
 
 def _leaves(name: str, index: dict[str, Any]) -> list[str]:
@@ -222,7 +236,9 @@ def _data_errors(name: str) -> Iterator[None]:
         ) from error
     except OSError as error:  # ConnectionError, and what datasets raises where a hub or a file cannot be reached
         raise data_unreachable(name, error) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except KittyKvError:
+        raise
+    except Exception as error:  # whatever a task's own functions make of its data
         raise KittyKvError(
             f"Cannot load task {name!r}: {type(error).__name__}: {_first_line(error)}; correct the task's file or its data.",
             code="bad_task",

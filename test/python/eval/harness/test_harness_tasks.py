@@ -114,6 +114,52 @@ def test_what_cannot_be_is_refused_before_a_model_is_loaded(tasks, capsys, names
     assert message in err.splitlines()[-1] and "/5 " not in err
 
 
+WRITES = (
+    "output_type: generate_until\ndoc_to_text: '{{text}}'\ndoc_to_target: x\nmetric_list: [{metric: exact_match}]\n"
+)
+READS = "dataset_path: json\ndataset_kwargs: {data_files: {test: DATA}}\ntest_split: test\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "message"),
+    [
+        ("task: broken\n  x: [\n", "", 'what cannot be read of --include-path: "broken.yaml" ('),
+        (f"task: broken\n{WRITES}", "", "Cannot load task 'broken': "),
+        (f"task: broken\n{READS}{WRITES}", "", "Cannot load task 'broken': "),
+        (f"task: broken\n{READS}{WRITES}", '{"text": 1', "Cannot load task 'broken': "),
+        (f"task: broken\n{READS}{WRITES}", '{"txt": "a"}', "'text' is undefined"),
+        (
+            f"task: broken\n{READS}{WRITES}process_docs: !function nothing.here\n",
+            '{"text": "a"}',
+            "Cannot import module 'nothing' for function 'here'",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_task_file_or_its_data_is_one_sentence(tasks, capsys, file, data, message):
+    (tasks / "broken.jsonl").write_text(data)
+    (tasks / "broken.yaml").write_text(file.replace("DATA", str(tasks / "broken.jsonl")))
+    code, out, err = run(capsys, tasks, "broken", "--model", "/no/such/model")
+    assert code in (1, 2) and out == ""
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("Cannot ") and message in last
+
+
+def test_a_task_that_cannot_judge_or_asks_for_what_we_have_not_says_so(tasks, capsys, tmp_path):
+    (tasks / "judging.py").write_text(
+        "def judge(doc, results):\n    return {'exact_match': 1 / len(doc['choices'][2:])}\n"
+    )
+    text = (tasks / "write.yaml").read_text()
+    (tasks / "judged.yaml").write_text(
+        text.replace("kitty_write", "judged") + "process_results: !function judging.judge\n"
+    )
+    code, _, err = run(capsys, tasks, "judged", "--limit", "1", "--preset", "fp16")
+    assert code == 1 and "Cannot judge judged/0: ZeroDivisionError" in err
+    beams = text.replace("kitty_write", "beams").replace("do_sample: false", "do_sample: false, num_beams: 4")
+    (tasks / "beams.yaml").write_text(beams)
+    code, _, err = run(capsys, tasks, "beams", "--out", str(tmp_path / "out"))
+    assert code == 2 and "Cannot generate with num_beams" in err and not (tmp_path / "out").exists()
+
+
 def test_code_that_a_model_wrote_is_judged_inside_a_container(tasks, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("APPTAINER_CONTAINER", "/kitty.sif")
     monkeypatch.delenv("HF_ALLOW_CODE_EVAL", raising=False)
