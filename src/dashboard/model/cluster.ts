@@ -66,6 +66,15 @@ export function submissionTitle(
   return { text: `${first.name ?? first.id}${more}`, job: first.id };
 }
 
+/** The submissions that a job is a task of; of a sweep, those of its children. */
+export function submissionsOf(
+  id: string,
+  submissions: readonly WireSubmission[],
+  find: (id: string) => JobSummary | undefined,
+): WireSubmission[] {
+  return submissions.filter(({ jobs }) => jobs.some((job) => job === id || find(job)?.parent === id));
+}
+
 export interface SweepProgress {
   sweep: JobSummary;
   /** Its children by what became of them. */

@@ -3,6 +3,7 @@ import type { JobLogPage } from "../../server/wire/jobs.js";
 import { call } from "../api/client.js";
 import { readTimeline } from "../model/timeline.js";
 import { Card } from "../parts/card.js";
+import { JobInQueue } from "../parts/cluster/job-in-queue.js";
 import { JobActions } from "../parts/job-actions.js";
 import { JobChildren } from "../parts/job-children.js";
 import { JobFacts } from "../parts/job-facts.js";
@@ -44,6 +45,7 @@ export function JobPage({ id }: { id: string }) {
         <Notice kind={job.state === "cancelled" ? "info" : "error"}>{job.error.message}</Notice>
       )}
       <JobFacts job={job} />
+      <JobInQueue job={job} />
       {job.result === null ? null : <JobResult id={id} result={job.result} />}
       {job.kind === "sweep" ? <JobChildren parent={job.id} /> : null}
       <Card title="Log" isFlush>

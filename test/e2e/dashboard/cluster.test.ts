@@ -2,7 +2,7 @@ import { afterAll, beforeEach, describe, expect, onTestFinished, test } from "vi
 import { temporaryFolder } from "../../scripts/temporary-folder.js";
 import { slow, slurmConfig } from "../../src/slurm/slurm-config.js";
 import { testCluster } from "../../src/slurm/test-cluster.js";
-import { closePage, inspectPages } from "./browser.js";
+import { closePage, inspectPages, screenshot } from "./browser.js";
 import { dashboardProblem, testDashboard } from "./test-dashboard.js";
 
 const cluster = testCluster({ nodes: 4 });
@@ -58,6 +58,11 @@ describe.skipIf(problem !== undefined)("the cluster in the dashboard", () => {
     await sweeps.getByText("5 children").waitFor();
     await sweeps.getByText("2 running").waitFor();
     await sweeps.getByText("3 waiting").waitFor();
+    await own.getByRole("link", { name: "Five of an array" }).click();
+    const queue = page.getByRole("region", { name: "In Slurm's queue" });
+    await queue.getByText("waiting for other tasks of its array, of which only so many run at once").waitFor();
+    await screenshot(page, "job-in-queue");
+    await queue.getByRole("link", { name: "The cluster" }).click();
     sbatch("--job-name=holds-gpus", "--array=0-3", "--gres=gpu:toy:1", "--time=10");
     await job("holds-gpus").getByText("4 run on").waitFor();
     sbatch("--job-name=wants-gpus", "--gres=gpu:toy:1", "--nodes=2", "--time=5");
@@ -67,6 +72,7 @@ describe.skipIf(problem !== undefined)("the cluster in the dashboard", () => {
     const later = job("later").getByText(/expected to start in (1 h|5\d min)/);
     await later.waitFor();
     await job("held").getByText("Held by its user; scontrol release lets it go on").waitFor();
+    await screenshot(page, "cluster-busy");
     const whole = page.getByRole("region", { name: "The whole cluster" });
     expect(await whole.innerText()).toMatch(/Free GPUs\s+0\s+of 4/);
     const debug = page.getByRole("row", { name: /^debug/ });

@@ -1,5 +1,12 @@
 import { expect, test } from "vitest";
-import { nodeKind, selectNodes, submissionTitle, sweepsOf, totalsOf } from "../../../src/dashboard/model/cluster.js";
+import {
+  nodeKind,
+  selectNodes,
+  submissionsOf,
+  submissionTitle,
+  sweepsOf,
+  totalsOf,
+} from "../../../src/dashboard/model/cluster.js";
 import { formatUntil } from "../../../src/dashboard/model/format.js";
 import type { WireCluster, WireNode } from "../../../src/server/wire/cluster.js";
 import type { JobSummary } from "../../../src/server/wire/jobs.js";
@@ -61,6 +68,10 @@ test("a submission is called after its sweep, after its job, or as in Slurm", ()
   expect(title(["orphan"], 1)).toEqual({ text: "orphan", job: "orphan" });
   expect(title(["unknown"], 1)).toEqual({ text: "kitty-kv-1-2", job: "unknown" });
   expect(title([], 1)).toEqual({ text: "kitty-kv-1-2", job: undefined });
+  const submission = { jobId: "1", name: "", pending: 1, running: 0, ended: 0, reason: null, expectedStart: null };
+  const all = [["a"], ["c"], []].map((jobs) => ({ ...submission, nodes: [], jobs }));
+  const found = (id: string) => submissionsOf(id, all, (other) => table.get(other)).map(({ jobs }) => jobs);
+  expect([found("sweep"), found("c"), found("nobody")]).toEqual([[["a"]], [["c"]], []]);
 });
 
 test("sweeps that go on are counted by their children, the newest first", () => {

@@ -18,13 +18,20 @@ export function Submissions({ submissions }: { submissions: readonly WireSubmiss
           </p>
         </Empty>
       ) : (
-        <ul class="submissions">
-          {submissions.map((submission) => (
-            <Submission key={submission.jobId} submission={submission} />
-          ))}
-        </ul>
+        <SubmissionList submissions={submissions} />
       )}
     </Card>
+  );
+}
+
+/** Submissions one below the other. */
+export function SubmissionList({ submissions }: { submissions: readonly WireSubmission[] }) {
+  return (
+    <ul class="submissions">
+      {submissions.map((submission) => (
+        <Submission key={submission.jobId} submission={submission} />
+      ))}
+    </ul>
   );
 }
 
