@@ -101,8 +101,7 @@ def _html(block: Block) -> str:
         picture = f'<div class="wide" tabindex="0">\n{block.svg}\n</div>'
         return f"<figure>\n{picture}\n<figcaption>{html.escape(block.words)}</figcaption></figure>"
     if isinstance(block, Command):
-        # Broken between its words only, not behind their dashes.
-        return f"<pre>{' '.join(f'<span>{html.escape(word)}</span>' for word in block.text.split(' '))}</pre>"
+        return f'<pre tabindex="0">{html.escape(block.text)}</pre>'
     return f"<p>{html.escape(block.text)}</p>"
 
 
@@ -130,8 +129,7 @@ th[scope="row"] { font-weight: 500; white-space: normal; overflow-wrap: anywhere
 tr.begins > * { border-top: 2px solid var(--line); }
 thead th { background: var(--soft); font-weight: 600; }
 p, figcaption { max-width: 76rem; } figure { margin: 1rem 0; } figcaption { color: var(--quiet); }
-pre { background: var(--soft); padding: 0.8rem; overflow-x: auto; white-space: pre-wrap; }
-pre span { white-space: nowrap; }
+pre { background: var(--soft); padding: 0.8rem; overflow-x: auto; }
 @media (max-width: 40rem) {
   main { padding: 1rem; } th, td { padding: 0.3rem 0.45rem; } th[scope="row"] { max-width: 8rem; min-width: 4rem; }
 }
