@@ -24,8 +24,20 @@ const WAIT = "wait until the controller answers again (scontrol ping)";
 /** The first that matches counts; the words are those of Slurm 20.11 to 25.05. */
 const KNOWN: readonly (readonly [RegExp, FailureKind, string])[] = [
   [/socket timed out on send\/recv/i, "ambiguous", LOOK],
+  // It had the request perhaps, and its answer was lost.
+  [
+    /unable to contact slurm controller \((send|receive|shutdown) failure|message (send|receive) failure/i,
+    "ambiguous",
+    LOOK,
+  ],
+  [/connection timed out establishing/i, "unreachable", WAIT],
   [/zero bytes were transmitted or received|transport endpoint is not connected/i, "ambiguous", LOOK],
-  [/connection (reset by peer|timed out)|communication connection failure.*recv/i, "ambiguous", LOOK],
+  [/connection (reset by peer|timed out)|communication (connection|shutdown) failure/i, "ambiguous", LOOK],
+  [
+    /invalid entry for --cluster/i,
+    "refused",
+    'see the clusters with "sacctmgr list clusters" and correct slurm.directives',
+  ],
   [
     /accounting storage is disabled/i,
     "accounting_off",
@@ -44,22 +56,27 @@ const KNOWN: readonly (readonly [RegExp, FailureKind, string])[] = [
     "this machine has no working Slurm configuration; run it on a login node, or set SLURM_CONF",
   ],
   [
-    /munge|invalid authentication credential|protocol authentication error/i,
+    /munge|authentication (credential|error|of user)/i,
     "failed",
     "authentication failed; is munged running here, with the cluster's key and clock?",
   ],
   [
-    /invalid partition|no partition specified|partition.*not (available|valid)/i,
+    /incompatible versions of client and server/i,
+    "failed",
+    "the commands here are of another version than the controller; use those of the cluster's login node",
+  ],
+  [
+    /invalid partition|no partition specified|partition.*not (available|valid|supported)|not in this partition/i,
     "refused",
     'choose one of "sinfo -s" and set slurm.partition',
   ],
   [
-    /partition (is )?(down|inactive)|in state (down|inactive|drain)/i,
+    /partition (is |in )?(down|inactive)|in state (down|inactive|drain)/i,
     "refused",
     'the partition takes no jobs now; choose another one of "sinfo -s" for slurm.partition',
   ],
   [
-    /invalid account|account\/partition combination|user.*not.*account/i,
+    /invalid account|account\/partition combination|user.*not.*account|unknown association/i,
     "refused",
     'see yours with "sacctmgr show assoc user=$USER format=account,partition,qos" and set slurm.account',
   ],
@@ -74,7 +91,7 @@ const KNOWN: readonly (readonly [RegExp, FailureKind, string])[] = [
     "a limit of your account or QoS is reached; wait until some of your jobs have ended, or ask for less",
   ],
   [
-    /slurm temporarily unable to accept job|resource temporarily unavailable|retry later|too many (jobs|requests)|rate limit/i,
+    /slurm temporarily unable to accept job|resource temporarily unavailable|retry later|too many (jobs|requests)|rate limit|create job record, try again|MaxJobCount|submissions disabled/i,
     "busy",
     "the site takes no more jobs just now; it is tried again",
   ],
@@ -89,11 +106,16 @@ const KNOWN: readonly (readonly [RegExp, FailureKind, string])[] = [
     "set slurm.maxArraySize to what the site allows (scontrol show config: MaxArraySize)",
   ],
   [
-    /invalid generic resource|invalid gres|gres specification|invalid (tres|gpu|trackable resource)/i,
+    /invalid generic resource|invalid gres|gres (specification|option)|invalid (tres|gpu|trackable resource)/i,
     "refused",
     'see the types with "sinfo -o %G" and set slurm.gpuType or slurm.gres',
   ],
-  [/invalid feature/i, "refused", 'see the features with "sinfo -o %f" and set slurm.constraint'],
+  [/invalid (preferred )?feature/i, "refused", 'see the features with "sinfo -o %f" and set slurm.constraint'],
+  [
+    /invalid --[\w-]+ (specification|value)|invalid numeric value .* for --/i,
+    "refused",
+    "correct it under slurm in the configuration, or in the job's resources",
+  ],
   [
     /time ?limit|requested time/i,
     "refused",
@@ -105,16 +127,25 @@ const KNOWN: readonly (readonly [RegExp, FailureKind, string])[] = [
     'ask for less, or suppress the directive where the site refuses it (slurm.suppress: ["mem"])',
   ],
   [
-    /requested node configuration is not available|more (processors|cpus|nodes) requested|too many nodes|node count/i,
+    /requested (node|topology) configuration is not available|more (processors|cpus|nodes) requested|too many nodes|(node|cpu|task) count|required node not available/i,
     "refused",
     'no node has as much (CPUs, memory, GPUs of this type); see "sinfo -N -O NodeList,CPUs,Memory,Gres" and ask for less',
   ],
   [/invalid reservation|reservation/i, "refused", "name a reservation that you may use in slurm.directives"],
-  [/invalid dependency|dependency problem/i, "refused", "the jobs that it depends on are not known to Slurm any more"],
+  [
+    /(invalid|circular).* dependency|dependency problem/i,
+    "refused",
+    "the jobs that it depends on are not known to Slurm any more",
+  ],
   [
     /invalid wckey|invalid license|invalid node name|invalid constraint|invalid cluster/i,
     "refused",
     "correct it under slurm in the configuration",
+  ],
+  [
+    /job size specification|working directory specified|environment is missing/i,
+    "refused",
+    "a directive that this site needs is left out; correct slurm.suppress, or add it to slurm.directives",
   ],
   [
     /unrecognized option|unknown option|invalid option|ambiguous option|illegal option/i,
@@ -132,7 +163,7 @@ const KNOWN: readonly (readonly [RegExp, FailureKind, string])[] = [
     "failed",
     "the controller cannot store the job; tell the site's administrators",
   ],
-  [/invalid job id|job\/step already completing|already completed/i, "no_such_job", "it has ended already"],
+  [/invalid job id|job\/step already completing|already (completed|finished)/i, "no_such_job", "it has ended already"],
 ];
 
 /** What stderr says, in the site's words, and what it means. */
