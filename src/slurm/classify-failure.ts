@@ -21,7 +21,7 @@ export interface Failure {
 const LOOK = "see whether it was done before it is tried again";
 const WAIT = "wait until the controller answers again (scontrol ping)";
 
-/** The first that matches counts; the words are those of Slurm 20.11 to 25.05. */
+/** The first that matches counts; the words are those of Slurm 20.11 to 25.05 and later. */
 const KNOWN: readonly (readonly [RegExp, FailureKind, string])[] = [
   [/socket timed out on send\/recv/i, "ambiguous", LOOK],
   // It had the request perhaps, and its answer was lost.
