@@ -17,6 +17,8 @@ export { LocalJobService, type LocalJobServiceOptions } from "./orchestrator/job
 export { jobsFolder } from "./orchestrator/jobs/jobs-folder.js";
 export { findReportSources } from "./orchestrator/jobs/report-sources.js";
 export { runSlurmTask, type SlurmTaskSignals } from "./orchestrator/jobs/run-slurm-task.js";
+export { ClusterView, type OwnCluster } from "./orchestrator/cluster-view.js";
+export type { OwnSubmission } from "./orchestrator/own-submissions.js";
 export { previewSlurm, type SlurmPreview } from "./orchestrator/jobs/preview-slurm.js";
 export { JOB_STATES, isTerminal, type JobState } from "./job/job-state.js";
 export type { Job, JobError, JobFile, JobProgress, JobResult, JobSummary } from "./job/job.js";

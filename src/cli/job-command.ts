@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import {
+  isTerminal,
   ConfigError,
   resolveConfig,
   type Config,
@@ -16,6 +17,8 @@ import { followLog, toLine, waitFor } from "./job-report.js";
 import { parseCount } from "./parse-flags.js";
 import { readConfig } from "./read-config.js";
 import { runInterruptibly } from "./run-context.js";
+import { toJobLine } from "./slurm-status.js";
+import { submissionsOf } from "./submissions-of.js";
 
 /** `job`: durable jobs of this machine's KITTY_KV_HOME. */
 export function jobCommand(context: CommandContext): Command {
@@ -93,10 +96,14 @@ function showCommand(context: CommandContext): Command {
     .description("all that is known of a job")
     .argument("<id>")
     .action(async (id: string, _flags: object, self: Command) => {
-      await using jobs = openJobs(await readConfig(self.optsWithGlobals<GlobalOptions>()));
+      const config = await readConfig(self.optsWithGlobals<GlobalOptions>());
+      await using jobs = openJobs(config);
       const job = await jobs.service.get(id);
-      if (context.output.isJson) await context.output.json(job);
-      else await context.output.line(JSON.stringify(job, undefined, 2));
+      const slurm = isTerminal(job.state) ? [] : await submissionsOf(job, config, jobs.service, context.output);
+      const shown = slurm.length === 0 ? job : { ...job, slurm };
+      if (context.output.isJson) await context.output.json(shown);
+      else await context.output.line(JSON.stringify(shown, undefined, 2));
+      for (const submission of slurm) context.output.note(`Slurm job ${toJobLine(submission)}`);
     });
 }
 

@@ -1,6 +1,7 @@
 import { Command } from "commander";
-import { clusterStatus, loadConfig, previewSlurm, resolveConfig, runSlurmTask } from "../index.js";
+import { ClusterView, clusterStatus, loadConfig, previewSlurm, resolveConfig, runSlurmTask } from "../index.js";
 import type { CommandContext, GlobalOptions } from "./create-program.js";
+import { readConfig } from "./read-config.js";
 import { readJobSpec } from "./read-job-spec.js";
 import { toClusterText } from "./slurm-status.js";
 
@@ -32,8 +33,9 @@ function scriptCommand({ output }: CommandContext): Command {
 function statusCommand({ output }: CommandContext): Command {
   return new Command("status")
     .description("partitions, free nodes and GPUs, and your jobs in the queue")
-    .action(async () => {
-      const status = await clusterStatus();
+    .action(async (_flags: object, self: Command) => {
+      const config = await readConfig(self.optsWithGlobals<GlobalOptions>());
+      const status = config.runner === "slurm" ? await new ClusterView(config).status() : await clusterStatus();
       if (output.isJson) await output.json(status);
       else await output.line(toClusterText(status));
     });

@@ -1,4 +1,4 @@
-import type { ClusterStatus, PartitionStatus, SubmissionStatus } from "../index.js";
+import type { ClusterStatus, OwnSubmission, PartitionStatus, SubmissionStatus } from "../index.js";
 
 /** The cluster for people: a line a partition, a line a submission. */
 export function toClusterText({ cluster, version, partitions, submissions }: ClusterStatus): string {
@@ -23,7 +23,9 @@ function toRow({ name, isDefault, isUp, timeLimitMinutes, nodes, cpus, gpus, gpu
   return [label, limit, `${share(nodes)}${down}`, share(cpus), gpus.total === 0 ? "-" : `${share(gpus)}${types}`];
 }
 
-function toJobLine({ jobId, name, pending, running, ended, reason, expectedStart, nodes }: SubmissionStatus): string {
+/** A submission in one line: by its jobs where they are ours. */
+export function toJobLine(submission: SubmissionStatus & Partial<OwnSubmission>): string {
+  const { jobId, name, pending, running, ended, reason, expectedStart, nodes, jobs = [] } = submission;
   const total = pending + running + ended;
   const count = total === 1 ? "" : ` ${String(ended)}/${String(total)} done,`;
   const where = nodes.length === 0 ? "" : ` on ${nodes.join(", ")}`;
@@ -32,5 +34,8 @@ function toJobLine({ jobId, name, pending, running, ended, reason, expectedStart
     pending === 0 ? "" : ` ${total === 1 ? "waits" : `${String(pending)} wait`}: ${reason ?? "no reason yet"}`;
   const when = expectedStart === null ? "" : `, expected to start at ${expectedStart}`;
   const parts = [runs, waits].filter((part) => part !== "").join(",");
-  return `${jobId}  ${name} ${count}${parts}${when}`.replaceAll(/ {2,}(?=\S)/g, "  ");
+  const [first] = jobs;
+  const others = total === 1 ? "" : ` and ${String(total - 1)} more`;
+  const label = first === undefined ? name : `job ${first}${others}`;
+  return `${jobId}  ${label} ${count}${parts}${when}`.replaceAll(/ {2,}(?=\S)/g, "  ");
 }

@@ -112,7 +112,13 @@ const slurmSchema = z.strictObject({
   account: word.nullable().default(null),
   qos: word.nullable().default(null),
   timeLimitMinutes: z.number().positive().nullable().default(null),
-  nodes: z.number().int().positive().default(1),
+  /** Of one job. */
+  nodes: z
+    .number()
+    .int()
+    .positive()
+    .refine((nodes) => nodes === 1, "must be 1 (a job runs on one node, sweeps and batches of jobs on many)")
+    .default(1),
   cpus: z.number().int().positive().nullable().default(null),
   memoryMiB: z.number().int().positive().nullable().default(null),
   gpus: z.number().int().nonnegative().default(0),
@@ -122,6 +128,8 @@ const slurmSchema = z.strictObject({
   constraint: z.string().min(1).nullable().default(null),
   /** More options of sbatch, such as --reservation=name. */
   directives: z.array(z.string().min(1)).default([]),
+  /** Whether you may raise priorities, as operators may: then a job's positive priority becomes a negative `--nice`. */
+  raisePriority: z.boolean().default(false),
   /** Names of generated options that the site refuses, such as mem. */
   suppress: z.array(z.string().min(1)).default([]),
   /** Lines of shell before and after the work on a node. */

@@ -43,6 +43,12 @@ export class ClusterView {
     return await this.#latest.status;
   }
 
+  /** Those in the queue that run any of these jobs. */
+  async submissionsOf(ids: ReadonlySet<string>): Promise<OwnSubmission[]> {
+    const { submissions } = await this.status();
+    return submissions.filter(({ name }) => this.#own.jobsOf(name).some((id) => ids.has(id)));
+  }
+
   async #look(): Promise<OwnCluster> {
     const status = await clusterStatus();
     return { ...status, submissions: status.submissions.map((submission) => this.#own.describe(submission)) };

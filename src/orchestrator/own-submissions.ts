@@ -25,12 +25,13 @@ export class OwnSubmissions {
 
   /** Adds the jobs, and counts those tasks as ended that Slurm has forgotten. */
   describe(submission: SubmissionStatus): OwnSubmission {
-    const jobs = this.#jobsOf(submission.name);
+    const jobs = this.jobsOf(submission.name);
     const { pending, running, ended } = submission;
     return { ...submission, ended: Math.max(ended, jobs.length - pending - running), jobs: jobs.slice(0, MOST_NAMED) };
   }
 
-  #jobsOf(name: string): readonly string[] {
+  /** The ids of all its jobs, in the order of the tasks; none where it is not of this orchestrator. */
+  jobsOf(name: string): readonly string[] {
     const known = this.#known.get(name);
     if (known !== undefined) return known;
     // A name that somebody chose is no path.

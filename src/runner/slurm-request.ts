@@ -27,14 +27,19 @@ export function needsOf(slurm: Config["slurm"], spec?: Pick<JobSpec, "resources"
     cpus: cpus ?? slurm.cpus,
     memoryMiB: memoryMiB ?? slurm.memoryMiB,
     timeLimitMinutes: timeLimitMinutes ?? slurm.timeLimitMinutes,
-    // Only administrators may raise a priority; a higher one is submitted first.
-    nice: Math.max(0, -(spec?.priority ?? 0)),
+    nice: niceOf(spec?.priority ?? 0, slurm),
   };
 }
 
 /** Whether jobs wait for others in Slurm; where the site refuses the option, they are submitted once those have succeeded. */
 export function waitsInSlurm({ suppress }: Pick<Config["slurm"], "suppress">): boolean {
   return !suppress.some((name) => /^-*dependency$/.test(name));
+}
+
+/** Slurm ignores a negative one of those who may not raise a priority; their jobs with a higher one are submitted first. */
+function niceOf(priority: number, { raisePriority }: Pick<Config["slurm"], "raisePriority">): number {
+  if (priority === 0 || (priority > 0 && !raisePriority)) return 0;
+  return -priority;
 }
 
 /** The script that runs the tasks of a folder; see `runSlurmTask`. */

@@ -27,7 +27,7 @@ export interface SlurmRequest {
   constraint: string | null;
   /** So long before the time limit the job is told. */
   signalSeconds: number | null;
-  /** Jobs with a higher one start later. */
+  /** Jobs with a higher one start later; below 0 is for operators. */
   nice: number;
   isRequeued: boolean;
   /** More options, as sbatch has them: `--reservation=name`. */

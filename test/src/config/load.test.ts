@@ -32,6 +32,7 @@ test("the files in configs/ are valid, and local.yaml says the defaults", async 
 
 test("an account that YAML reads as a number is a name", () => {
   expect(resolveConfig({ slurm: { account: 1234, partition: "gpu" } }).slurm).toMatchObject({ account: "1234" });
+  expect(() => resolveConfig({ slurm: { nodes: 2 } })).toThrow("slurm.nodes must be 1 (a job runs on one node");
   expect(() => resolveConfig({ slurm: { accont: "x" } as never })).toThrow('did you mean "account"?');
 });
 

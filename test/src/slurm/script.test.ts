@@ -109,6 +109,7 @@ test("a job's own resources and priority go before the configuration's", () => {
     nice: 50,
   });
   expect(needsOf(slurm, { resources: {}, priority: 50 })).toMatchObject({ cpus: 4, gpus: 1, nice: 0 });
+  expect(needsOf({ ...slurm, raisePriority: true }, { resources: {}, priority: 50 })).toMatchObject({ nice: -50 });
 });
 
 test("a template has the parts where it wants them, and must have those without which nothing runs", () => {

@@ -1,11 +1,15 @@
+import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { toClusterText } from "../../../src/cli/slurm-status.js";
 import { checkSlurm } from "../../../src/cli/doctor/check-slurm.js";
-import { clusterStatus, resolveConfig } from "../../../src/index.js";
+import { clusterStatus, Kitty, resolveConfig } from "../../../src/index.js";
+import { ClusterView } from "../../../src/orchestrator/cluster-view.js";
 import { clusterSchema } from "../../../src/server/wire/cluster.js";
 import { startTestServer } from "../server/test-server.js";
-import { folder, slurmConfig } from "./slurm-config.js";
+import { folder, slow, slurmConfig } from "./slurm-config.js";
 import { testCluster } from "./test-cluster.js";
 
 const cluster = testCluster({ nodes: 2 });
@@ -65,6 +69,35 @@ test("doctor tries a job on a node and names what the node does not have", async
     found: expect.stringMatching(/Invalid partition/) as string,
   });
   await expect.poll(() => cluster.run("squeue", "-h"), POLL).toBe("");
+});
+
+test("an array is told with its jobs, why its tasks wait, and which priority they were given", async ({
+  skip,
+}) => {
+  skip(cluster.problem !== undefined, cluster.problem);
+  const path = folder();
+  const slurm = { arrayParallel: 1, raisePriority: true };
+  await using kitty = await Kitty.start({ config: slurmConfig(path, slurm) });
+  const sweep = await kitty.jobs.submit({
+    ...{ kind: "sweep", priority: 700 },
+    params: { base: { ...slow(60), priority: 700 }, matrix: { maxNewTokens: [1, 2, 3] } },
+  });
+  const view = () => new ClusterView(resolveConfig(slurmConfig(path, slurm))).status();
+  const told = { running: 1, pending: 2, ended: 0, jobs: [1, 2, 3].map(() => expect.stringMatching(/^j/) as string) };
+  await expect.poll(async () => (await view()).submissions, POLL).toMatchObject([told]);
+  expect(new Set(cluster.run("squeue", "-h", "-r", "-O", "Nice:20").trim().split(/\s+/))).toEqual(new Set(["-700"]));
+  const config = join(path, "c.json");
+  writeFileSync(config, JSON.stringify(slurmConfig(path, slurm)));
+  const cli = [join(import.meta.dirname, "../../../dist/cli/main.js"), "job", "show", sweep.id, "-c", config];
+  const shown = spawnSync(process.execPath, cli, { encoding: "utf8" });
+  expect(JSON.parse(shown.stdout)).toMatchObject({ id: sweep.id, state: "running", slurm: [told] });
+  expect(shown.stderr).toMatch(
+    new RegExp(
+      `Slurm job \\d+ +job j[0-9a-f]+ and 2 more +0/3 done, 1 run on n[12], 2 wait: waiting for other tasks of its array`,
+    ),
+  );
+  await sweep.cancel();
+  await sweep.wait();
 });
 
 test("HTTP tells the same to any number of viewers, and that Slurm does not answer", async ({ skip }) => {
