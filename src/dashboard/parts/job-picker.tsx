@@ -20,9 +20,9 @@ export function JobPicker({ ids, most, toAddress, isOffered }: JobPickerProps) {
   const show = (next: readonly string[]): void => {
     navigate(toAddress(next), { isReplaced: true });
   };
-  const others = select(table.all(), readQuery(new URLSearchParams()), 0)
-    .filter((job) => !ids.includes(job.id) && isOffered(job))
-    .slice(0, OFFERED);
+  // What is left out first is not sorted: there may be many jobs, and events come in every frame.
+  const offered = [...table.all()].filter((job) => isOffered(job) && !ids.includes(job.id));
+  const others = select(offered, readQuery(new URLSearchParams()), 0).slice(0, OFFERED);
   return (
     <div class="picker">
       {ids.map((id) => (
