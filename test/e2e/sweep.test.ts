@@ -44,3 +44,41 @@ test("a sweep of evaluations gives one report that pairs presets of different jo
   }
   expect(await readFile(out, "utf8")).toContain("kitty-kv eval --preset=kivi-2 --tasks=passkey --limit=1");
 });
+
+test("a child that cannot be fails alone, once; the others are reported, and what failed is named", async ({
+  skip,
+}) => {
+  const problem = whyNoRealWorker();
+  skip(problem !== undefined, problem);
+  using home = temporaryFolder();
+  const env = { KITTY_KV_HOME: home.path, OMP_NUM_THREADS: "1" };
+  const kitty = (args: string[], input = "") =>
+    execa(process.execPath, [CLI, ...args], { input, env, reject: false, all: true });
+  const spec = `
+kind: sweep
+params:
+  base: { kind: eval, params: { tasks: book_perplexity, presets: fp16, limit: 1 } }
+  matrix: { lengths: ["512", "8192"] }
+`;
+  const submitted = await kitty(["job", "submit", "-", "--wait", "--json"], spec);
+  const sweep = JSON.parse(submitted.stdout.trim().split("\n").at(-1) ?? "") as {
+    id: string;
+    error: { code: string; message: string; details: { children: string[] } };
+  };
+  expect(submitted.exitCode).toBe(1);
+  expect(sweep.error.code).toBe("children_failed");
+  expect(sweep.error.message).toContain("1 of 2 children did not succeed");
+  const shown = await kitty(["job", "show", sweep.error.details.children[0] ?? "", "--json"]);
+  expect(JSON.parse(shown.stdout)).toMatchObject({
+    state: "failed",
+    attempt: 1,
+    error: {
+      code: "context_exceeded",
+      message: expect.stringContaining("the context of kitty-tiny is 4096") as string,
+    },
+  });
+  const report = await kitty(["report", sweep.id, "--out", join(home.path, "report.html")]);
+  expect(report.exitCode).toBe(0);
+  expect(report.all).toMatch(/1 of 2 children|left out/);
+  expect(report.stdout).toMatch(/book.?_perplexity \| all \| fp16 \|/);
+});
