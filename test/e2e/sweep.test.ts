@@ -77,6 +77,10 @@ params:
       message: expect.stringContaining("the context of kitty-tiny is 4096") as string,
     },
   });
+  const { stdout } = await kitty(["job", "list", "--state", "succeeded", "--json"]);
+  expect((JSON.parse(stdout) as { jobs: unknown[] }).jobs).toMatchObject([
+    { kind: "eval", progress: { done: 1, total: 1 } },
+  ]);
   const report = await kitty(["report", sweep.id, "--out", join(home.path, "report.html")]);
   expect(report.exitCode).toBe(0);
   expect(report.all).toMatch(/1 of 2 children|left out/);

@@ -11,7 +11,7 @@ def report(document: dict[str, Any]) -> str:
     """A table of answers, a table of likelihoods and what the columns say."""
     rows = document["rows"]
     parts = [_heading(document)]
-    answered = [row for row in rows if "accuracy" in row]
+    answered = [row for row in rows if "meanScore" in row]
     measured = [row for row in rows if "natsPerToken" in row]
     if answered:
         parts.append(_table(_ANSWERED, [_answered(row) for row in answered]))
@@ -41,13 +41,16 @@ def _names(row: dict[str, Any]) -> list[str]:
 
 
 def _answered(row: dict[str, Any]) -> list[str]:
-    low, high = row["accuracyInterval"]
     other = row.get("againstFp16")
     compared = ["", "", ""]
     if other is not None:
-        compared = [_difference(other["meanScore"], 2), f"{other['lost']}, {other['won']}", f"{other['mcnemarP']:.2f}"]
-    right = f"{row['correct']} of {row['items']}"
-    return [*_names(row), right, f"{low:.0%} to {high:.0%}", f"{row['meanScore']:.2f}", *compared, _cache(row)]
+        tested = [f"{other['lost']}, {other['won']}", f"{other['mcnemarP']:.2f}"] if "lost" in other else ["", ""]
+        compared = [_difference(other["meanScore"], 2), *tested]
+    right = ["", ""]  # some metrics give shares
+    if "accuracy" in row:
+        low, high = row["accuracyInterval"]
+        right = [f"{row['correct']} of {row['items']}", f"{low:.0%} to {high:.0%}"]
+    return [*_names(row), *right, f"{row['meanScore']:.2f}", *compared, _cache(row)]
 
 
 def _measured(row: dict[str, Any]) -> list[str]:

@@ -61,14 +61,22 @@ export function evalExecutor(config: Config): JobExecutor {
 
 type Describe = (spec: JobSpec, files: TaskFiles, folder: JobFolder) => PythonTask;
 
+// As an evaluation says it of each item.
+const PROGRESS = /^(\d{1,9})\/(\d{1,9}) /;
+
 function pythonExecutor(config: Config, describe: Describe): JobExecutor {
-  return async ({ job: { spec }, folder, signal, gpus, begin, log }) => {
+  return async ({ job: { spec }, folder, signal, gpus, begin, log, progress }) => {
     begin();
+    const onProgress = (line: string): void => {
+      log(line);
+      const [, done, total] = PROGRESS.exec(line) ?? [];
+      if (done !== undefined) progress(Number(done), Number(total));
+    };
     // In a container, the folder of the job's own model is shown as the configured one's is.
     const own = { ...config, model: spec.model ?? config.model };
     const env = environment(spec, gpus);
     const { report, ...figures } = await runTask(own, (files) => ({ ...describe(spec, files, folder), env }), {
-      ...{ signal, onProgress: log, usesGpus: true },
+      ...{ signal, onProgress, usesGpus: true },
     });
     folder.write("report.txt", [`${report}\n`]);
     folder.write("figures.json", [`${JSON.stringify(figures, undefined, 2)}\n`]);

@@ -12,6 +12,7 @@ import re
 import pytest
 
 from kitty_kv.errors import ConfigError
+from kitty_kv.eval.report import report
 from kitty_kv.eval.reporting.__main__ import main
 from kitty_kv.eval.reporting.blocks import as_markdown
 from kitty_kv.eval.reporting.combine import combine, preset_rows, task_rows
@@ -160,13 +161,13 @@ def test_what_carries_the_error_is_told(tmp_path):
         "model": "m",
     }
     (tmp_path / "figures.json").write_text(json.dumps(document))
-    report = build(read_sources([tmp_path]), "today")
-    text = as_markdown(report.blocks)
+    made = build(read_sources([tmp_path]), "today")
+    text = as_markdown(made.blocks)
     assert "What carries the error of kitty on m" in text
     assert "| 0.25000 | 0.12500 to 0.50000 | 0.75000 |" in text
     assert "kitty-kv simulate --preset=kitty --model=m --sensitivity=layers,heads" in text
     command = "kitty-kv simulate --preset=kitty --model=m --sensitivity=layers,heads"
-    assert "<script" not in text and report.data["sensitivities"] == [{**document, "command": command}]
+    assert "<script" not in text and made.data["sensitivities"] == [{**document, "command": command}]
 
 
 def test_programs_get_what_people_read(tmp_path):
@@ -208,6 +209,21 @@ def test_a_question_counts_once_in_intervals_and_tests_however_often_it_was_aske
     assert kitty["againstFp16"]["mcnemarP"] == 0.5
     (row,) = [row for row in task_rows(comparison) if row["preset"] == "kitty"]
     assert (row["items"], row["questions"], row["length"]) == (4, 2, None)
+
+
+def test_a_metric_that_gives_shares_is_reported_by_its_mean_and_difference(tmp_path):
+    folder = results(tmp_path / "a", {"fp16": "rrr", "kitty": "rrr"})
+    lines = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
+    for line in lines:
+        line |= {"is_correct": None, "score": 0.5 if line["preset"] == "fp16" else 0.25, "nats": None}
+    (folder / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = build(read_sources([folder]), "today")
+    text = as_markdown(found.blocks)
+    assert "| passkey | all | fp16 |  |  | 0.50 |" in text
+    assert "| passkey | all | kitty |  |  | 0.25, -0.25 (-0.25 to -0.25) |" in text
+    rows = found.data["evaluations"][0]["tasks"]
+    document = {"model": "m", "dtype": "d", "hardware": "h", "text": "t", "seed": 0, "presets": ["fp16"], "rows": rows}
+    assert "| passkey | all | kitty |  |  | 0.25 | -0.25 (-0.25 to -0.25) |  |  | 1/4.00 |" in report(document)
 
 
 def test_published_figures_are_labelled_as_such(tmp_path):

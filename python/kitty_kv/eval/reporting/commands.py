@@ -53,6 +53,11 @@ def simulation_command(document: dict[str, Any], more: str = "") -> str:
     return _command("kitty-kv simulate", {**cache, **windows}) + more
 
 
+def sensitivity_command(document: dict[str, Any]) -> str:
+    """Of one sensitivity analysis."""
+    return simulation_command(document, f"--sensitivity={','.join(map(str, document['sensitivity']))}")
+
+
 def latency_command(document: dict[str, Any]) -> str | None:
     """Of one measurement, from how its module was called; None where that is not known."""
     told = str(document["environment"].get("command", ""))

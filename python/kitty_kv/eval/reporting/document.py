@@ -12,7 +12,8 @@ from ..summary import BASELINE
 from . import paper_figures
 from .blocks import Block, Command, Figure, Heading, Table, Text
 from .combine import Comparison, combine, preset_rows, task_rows
-from .commands import evaluation_command, latency_command, simulation_command
+from .commands import evaluation_command, latency_command, sensitivity_command, simulation_command
+from .measurements import latency_blocks, sensitivity_blocks, simulation_blocks
 from .pareto import Point, front, svg
 from .sources import Sources
 
@@ -47,9 +48,7 @@ def build(sources: Sources, date: str) -> Report:
         "evaluations": [],
         "latencies": [{**document, "command": latency_command(document)} for document in sources.latencies],
         "simulations": [{**document, "command": simulation_command(document)} for document in sources.simulations],
-        "sensitivities": [
-            {**document, "command": _sensitivity_command(document)} for document in sources.sensitivities
-        ],
+        "sensitivities": [{**document, "command": sensitivity_command(document)} for document in sources.sensitivities],
     }
     for comparison in combine(sources.evaluations):
         presets, tasks = preset_rows(comparison), task_rows(comparison)
@@ -67,11 +66,11 @@ def build(sources: Sources, date: str) -> Report:
         )
         rows += _flat(comparison, tasks)
     for document in sources.latencies:
-        blocks += _latency(document)
+        blocks += latency_blocks(document)
     if sources.simulations:
-        blocks += _simulations(sources.simulations)
+        blocks += simulation_blocks(sources.simulations)
     for document in sources.sensitivities:
-        blocks += _sensitivity(document)
+        blocks += sensitivity_blocks(document)
     blocks += [
         Heading("Published figures"),
         Text(paper_figures.SOURCE),
@@ -134,7 +133,8 @@ _TASK_HEAD = (
     "decided",
 )
 _TASK_WORDS = (
-    "mean score: the share of an answer's lines before its first error; p: over all lengths, after Holm for all tasks and presets; "
+    "mean score: the share of an answer's lines before its first error, or the metric of a task of lm-evaluation-harness, with its "
+    "difference where no answer is right or wrong; p: over all lengths, after Holm for all tasks and presets; "
     "decided: when the sequential test said so (5% error however often one looks; as good: it loses less than 10% of the answers)."
 )
 
@@ -167,10 +167,13 @@ def _task_cells(row: dict[str, Any]) -> list[str]:
         cells += [f"{row['correct']} of {row['items']}", _share(row["accuracyInterval"]), f"{row['meanScore']:.2f}"]
         cells += [f"{against['lost']}, {against['won']}", _p(against)] if "lost" in against else ["", ""]
     else:
-        cells += [""] * 5
+        score = against.get("meanScore") if "meanScore" in row else None
+        found = f"{row['meanScore']:.2f}" if "meanScore" in row else ""
+        # Where no answer is right or wrong there is nothing to count, and the score's difference says all.
+        cells += ["", "", found if score is None else f"{found}, {_signed(score, 2)}", "", ""]
     cells.append(f"{row['natsPerToken']:.4f}" if "natsPerToken" in row else "")
     nats = against.get("natsPerToken")
-    cells.append("" if nats is None else f"{nats['difference']:+.4f} ({nats['low']:+.4f} to {nats['high']:+.4f})")
+    cells.append("" if nats is None else _signed(nats, 4))
     decided = row.get("decided")
     cells.append("" if decided is None else f"{_WORDS[decided['decision']]} after {decided['afterItems']}")
     return cells
@@ -181,6 +184,11 @@ def _points(presets: Sequence[dict[str, Any]]) -> list[Point]:
     return [Point(row["preset"], row["bits"], row["accuracy"], *row["accuracyInterval"]) for row in answered]
 
 
+def _signed(found: dict[str, float], digits: int) -> str:
+    shown = [f"{found[name]:+.{digits}f}" for name in ("difference", "low", "high")]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
 def _pareto(presets: Sequence[dict[str, Any]]) -> list[Block]:
     points = _points(presets)
     if len(points) < 2:
@@ -188,129 +196,6 @@ def _pareto(presets: Sequence[dict[str, Any]]) -> list[Block]:
     best = ", ".join(f"{point.name} ({point.bits:.2f} bits, {point.score:.1%})" for point in front(points))
     words = f"Accuracy over all tasks against bits a number. No other preset is better with as few bits: {best}."
     return [Figure(svg(points, "right answers", is_share=True), words)]
-
-
-def _latency(document: dict[str, Any]) -> list[Block]:
-    where = document["environment"]
-    versions = ", ".join(f"{name} {where[name]}" for name in ("torch", "transformers") if name in where)
-    about = f"{where.get('dtype', '?')} on {where.get('hardware', '?')}; {versions}; {where.get('date', 'no date')}."
-    rows = [_latency_cells(row) for row in document["rows"] if isinstance(row, dict)]
-    blocks: list[Block] = [
-        Heading(f"Memory, throughput and first tokens of {where.get('model', '?')}"),
-        Text(about),
-        Table(_LATENCY_HEAD, rows, left=2),
-        Text(
-            "step: one step of batch x tokens; budget: as many rows as one memory takes; prefill: until the first token."
-        ),
-    ]
-    command = latency_command(document)
-    if command is not None:
-        blocks += [Heading("To repeat it", 3), Command(command)]
-    return blocks
-
-
-_LATENCY_HEAD = (
-    "part",
-    "cache",
-    "batch x tokens",
-    "first token ms",
-    "step ms",
-    "tokens/s",
-    "cache MiB",
-    "peak MiB",
-    "not measured",
-)
-
-
-def _latency_cells(row: dict[str, Any]) -> list[str]:
-    mebi = 1 << 20
-    shape = f"{row.get('batch', '?')} x {row.get('promptTokens', '?')}"
-    figures = [
-        _figure(row.get(name), 1, digits)
-        for name, digits in (("firstTokenMs", 1), ("stepMs", 2), ("tokensPerSecond", 1))
-    ]
-    memory = [_figure(row.get(name), mebi, 1) for name in ("cacheBytes", "peakBytes")]
-    return [
-        str(row.get("part", "?")),
-        str(row.get("peer", "?")),
-        shape,
-        *figures,
-        *memory,
-        str(row.get("reason") or ""),
-    ]
-
-
-def _simulations(documents: Sequence[dict[str, Any]]) -> list[Block]:
-    return [
-        Heading("Simulated precisions"),
-        Table(_SIMULATION_HEAD, [_simulation_cells(document) for document in documents], left=2),
-        Text(
-            "KL: nats a token from the 16-bit cache's next-token distribution; agreement: of the most probable token."
-        ),
-        Heading("To repeat it", 3),
-        *(Command(simulation_command(document)) for document in documents),
-    ]
-
-
-_SIMULATION_HEAD = ("model", "cache", "tokens", "bits a byte", "at 16 bits", "KL", "agreement", "packed cache")
-
-
-def _simulation_cells(document: dict[str, Any]) -> list[str]:
-    cache, verification = document["cache"], document.get("verification")
-    described = (
-        f"{cache.get('preset')}: K {cache.get('kBits')}, V {cache.get('vBits')}, {cache.get('boostRatio')} at "
-        f"{cache.get('boostBits')} by {cache.get('selection')}"
-    )
-    likelihoods = [document.get(name) or {} for name in ("simulated", "baseline")]
-    verified = "" if verification is None else "equal to the bit" if verification.get("isEqual") else "differs"
-    return [
-        str(document.get("model", "?")),
-        described,
-        str(document.get("predictedTokens", "?")),
-        *(_figure(found.get("bitsPerByte"), 1, 4) for found in likelihoods),
-        _figure(document.get("klDivergence"), 1, 4),
-        _figure(document.get("top1Agreement"), 0.01, 1) + "%",
-        verified,
-    ]
-
-
-def _sensitivity(document: dict[str, Any]) -> list[Block]:
-    about = [f"{document.get('sequences', '?')} x {document.get('length', '?')} tokens of {document.get('text', '?')}"]
-    about += [str(document.get(name, "?")) for name in ("dtype", "hardware")]
-    preset = document["cache"].get("preset", "?")
-    blocks: list[Block] = [
-        Heading(f"What carries the error of {preset} on {document.get('model', '?')}"),
-        Text(f"{', '.join(about)}. KL from 16 bits: {_figure(document.get('klDivergence'), 1, 5)} nats a token."),
-    ]
-    for part, rows in document["sensitivity"].items():
-        rows = [row for row in rows if isinstance(row, dict)]
-        if not rows:
-            continue
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        cells = [[_any(row.get(name)) for name in names] for row in rows]
-        blocks += [Heading(str(part), 3), Table(tuple(_HEADS.get(name, name) for name in names), cells)]
-    return [*blocks, Heading("To repeat it", 3), Command(_sensitivity_command(document))]
-
-
-def _sensitivity_command(document: dict[str, Any]) -> str:
-    return simulation_command(document, f"--sensitivity={','.join(map(str, document['sensitivity']))}")
-
-
-_HEADS = {
-    "klDivergence": "KL",
-    "klInterval": "95%",
-    "bitsPerByteMore": "bits a byte more",
-    "top1Agreement": "agreement",
-    "errorInWorstEighth": "error in the worst 12.5%",
-    "errorInWorstQuarter": "in the worst 25%",
-    "largestOverMedian": "largest / median channel",
-}
-
-
-def _any(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return " to ".join(map(_any, value))
-    return f"{value:.5f}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def _flat(comparison: Comparison, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -361,7 +246,3 @@ def _share(interval: Sequence[float]) -> str:
 def _p(against: dict[str, Any]) -> str:
     value = against.get("holmP", against["mcnemarP"])
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _figure(value: Any, unit: float, digits: int) -> str:
-    return f"{value / unit:,.{digits}f}" if isinstance(value, (int, float)) else ""
