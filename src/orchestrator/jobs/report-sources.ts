@@ -1,5 +1,6 @@
-import { open, stat } from "node:fs/promises";
-import { ConfigError } from "../../errors.js";
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { ConfigError, KittyError } from "../../errors.js";
 import type { JobService } from "../../job/job-service.js";
 import type { JobKind } from "../../job/job-spec.js";
 import { isTerminal, type JobState } from "../../job/job-state.js";
@@ -82,13 +83,15 @@ async function findSource(job: JobSummary, folder: JobFolder): Promise<ReportSou
 
 /** Whether the first line of a file is whole. */
 async function hasLine(path: string): Promise<boolean> {
-  const file = await open(path).catch(() => undefined);
-  if (file === undefined) return false;
   try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(FIRST_ITEM_BYTES), 0, FIRST_ITEM_BYTES, 0);
-    return buffer.subarray(0, bytesRead).includes("\n");
-  } finally {
-    await file.close();
+    const chunks: AsyncIterable<Buffer> = createReadStream(path, { end: FIRST_ITEM_BYTES });
+    for await (const chunk of chunks) if (chunk.includes("\n")) return true;
+    return false;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return false;
+    const found = `${message}; let this user read the job's folder`;
+    throw new KittyError(`Cannot write the report: ${found}`, { code: "job_files", cause: error });
   }
 }
 
