@@ -71,9 +71,7 @@ test("doctor tries a job on a node and names what the node does not have", async
   await expect.poll(() => cluster.run("squeue", "-h"), POLL).toBe("");
 });
 
-test("an array is told with its jobs, why its tasks wait, and which priority they were given", async ({
-  skip,
-}) => {
+test("an array is told with its jobs, why its tasks wait, and which priority they were given", async ({ skip }) => {
   skip(cluster.problem !== undefined, cluster.problem);
   const path = folder();
   const slurm = { arrayParallel: 1, raisePriority: true };
