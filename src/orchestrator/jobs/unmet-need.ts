@@ -6,6 +6,7 @@ import { unmetError } from "../../runner/slurm-places.js";
 // A shared file system shows a file that another machine wrote after up to a minute.
 const DELAY_MS = 60_000;
 const LOOK_MS = 1000;
+const WORDS = { succeeded: "succeeded", failed: "failed", timed_out: "ran out of time" } as const;
 
 /**
  * Makes sure on the node that what a task needs has succeeded. Slurm starts a task too whose dependency it has forgotten,
@@ -27,6 +28,6 @@ export async function unmetNeed(task: TaskFile, folder: string, signal: AbortSig
 }
 
 function unmet({ job: { id } }: TaskFile, { job }: Need, outcome: Outcome | undefined): Outcome {
-  const error = unmetError(id, `job ${job} ${outcome === undefined ? "left no result" : `has ${outcome.kind}`}`);
+  const error = unmetError(id, `job ${job} ${outcome === undefined ? "left no result" : WORDS[outcome.kind]}`);
   return { kind: "failed", error: { ...error.toJSON(), details: { dependency: job } } };
 }

@@ -12,8 +12,8 @@ import { testCluster } from "./test-cluster.js";
 const cluster = testCluster({ nodes: 3 });
 const POLL = { timeout: 60_000, interval: 200 };
 
-/** Works for two seconds, then its worker dies. */
-const FAILING = { ...generate([...Array.from({ length: 4 }, () => "do:wait"), "do:kill"]), retry: { maxAttempts: 1 } };
+/** Works for four seconds, then its worker dies. */
+const FAILING = { ...generate([...Array.from({ length: 8 }, () => "do:wait"), "do:kill"]), retry: { maxAttempts: 1 } };
 
 function taskOf(path: string, id: string): { batch: string; index: number; folder: string; job: Job } {
   return JSON.parse(readFileSync(join(path, "jobs", id, "slurm", "task.json"), "utf8")) as never;
@@ -112,10 +112,10 @@ test("a sweep after a sweep is one array after another, and pairs wait for their
   skip(cluster.problem !== undefined, cluster.problem);
   const path = folder();
   await using kitty = await Kitty.start({ config: slurmConfig(path) });
-  const params = { base: slow(4), matrix: { maxNewTokens: [1, 2, 3] } };
+  const params = { base: slow(6), matrix: { maxNewTokens: [1, 2, 3] } };
   const before = await kitty.jobs.submit({ kind: "sweep", params });
   const after = await kitty.jobs.submit({ kind: "sweep", params, dependsOn: [before.id] });
-  const singles = await kitty.jobs.submitMany([1, 2, 3].map(() => ({ ...slow(4), resources: { cpus: 2 } })));
+  const singles = await kitty.jobs.submitMany([1, 2, 3].map(() => ({ ...slow(6), resources: { cpus: 2 } })));
   const pairs = await kitty.jobs.submitMany(singles.map(({ id }) => ({ ...generate(["x"]), dependsOn: [id] })));
   const [first, second] = [await before.result(), await after.result()].map(({ figures }) => idsOf(figures));
   const arrayOf = (id: string): string =>
