@@ -147,12 +147,13 @@ describe.skipIf(dashboardProblem !== undefined)("reports in the dashboard", () =
     await closePage(page);
   });
 
-  test("of a sweep that runs it shows what is answered so far, and grows by itself", async () => {
+  test("of a sweep that runs it shows what is answered so far, and grows by itself", { timeout: 120_000 }, async () => {
     const base = { kind: "eval", params: { tasks: "passkey", limit: 400 } };
     const sweep = await dashboard.submit({ kind: "sweep", params: { base, matrix: { presets: ["fp16"] } } });
     const page = await dashboard.open(`/jobs/${sweep}`, { allowed: /400/ });
     await page.getByRole("link", { name: "Report so far" }).click();
-    await page.getByText(/The report so far: 0 of 1 jobs .* It grows by itself/).waitFor();
+    // Its process loads the model first.
+    await page.getByText(/The report so far: 0 of 1 jobs .* It grows by itself/).waitFor({ timeout: 60_000 });
     const first = await answers(page);
     expect(first).toBeGreaterThan(0);
     await expect.poll(() => answers(page), { timeout: 20_000 }).toBeGreaterThan(first);
