@@ -43,7 +43,8 @@ make_munge() {
 choose_port() {
   [ -e "$folder/port" ] && return
   while :; do
-    local base=$((20000 + RANDOM % 30000)) used=0
+    # Below those that the kernel gives to whoever connects somewhere.
+    local base=$((20000 + RANDOM % 12000)) used=0
     for ((p = base; p < base + 20; p++)); do (: < "/dev/tcp/127.0.0.1/$p") 2>/dev/null && used=1 && break; done
     [ "$used" = 0 ] && break
   done

@@ -63,7 +63,7 @@ function ownOptions(request: SlurmRequest): Option[] {
   return [
     ["job-name", request.name],
     ["comment", request.comment],
-    ["chdir", request.folder],
+    ["chdir", checkFolder(request.folder)],
     ["output", request.outputFile],
     // A requeued job goes on in the same file.
     ["open-mode", "append"],
@@ -84,6 +84,15 @@ function ownOptions(request: SlurmRequest): Option[] {
     ["nice", request.nice === 0 ? null : request.nice],
     ["requeue", request.isRequeued ? true : null],
   ];
+}
+
+/** The output file's path begins with it, in which Slurm puts other things in the place of %j and drops a backslash. */
+function checkFolder(folder: string): string {
+  if (!/[%\\]/.test(folder)) return folder;
+  throw new ConfigError(
+    `Cannot use the folder ${JSON.stringify(folder)} for jobs on the cluster: Slurm reads % and \\ in its path as something else; set slurm.folder to one without them`,
+    { code: "invalid_directive", details: { folder } },
+  );
 }
 
 /** Where half of the time is less, the job is told then: it should not be told before it has begun. */

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, cpSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { folder } from "../src/slurm/slurm-config.js";
@@ -27,40 +27,50 @@ function userProblem(home: string): string | undefined {
   return node.status === 0 && main.status === 0 ? undefined : `${USER} may not read this checkout or its Node.js`;
 }
 
-test("an ordinary user prints, submits, watches and talks on a cluster, by the built command line", async ({
-  skip,
-}) => {
-  const home = folder();
-  chmodSync(home, 0o755);
-  // The tests' own folder may not be open to others.
-  cpSync(join(ROOT, "test/fixtures/workers"), join(home, "workers"), { recursive: true });
-  const worker = join(home, "workers/good_worker.py");
-  writeFileSync(join(home, "c.yaml"), `runner: slurm\nworker: { python: ${worker} }\nslurm: { container: none }\n`);
-  writeFileSync(
-    join(home, "job.yaml"),
-    "kind: generate\nname: it's $(touch pwned)\nparams: { prompts: [a, b], maxNewTokens: 3 }\n",
-  );
-  spawnSync("chown", ["-R", USER, home]);
-  const problem = userProblem(home);
-  skip(problem !== undefined, problem);
-  const kitty = (...args: string[]) =>
-    asUser(home, [process.execPath, join(ROOT, "dist/cli/main.js"), ...args, "-c", "c.yaml"]);
-  const script = kitty("slurm", "script", "job.yaml");
-  expect(script).toMatchObject({ status: 0, stderr: "" });
-  expect(script.stdout).toMatch(/^#!\/bin\/bash\n#SBATCH --job-name=kitty-kv-NAME\n/);
-  expect(script.stdout).not.toContain("touch pwned");
-  expect(spawnSync("bash", ["-n"], { input: script.stdout }).status).toBe(0);
-  const job = kitty("job", "submit", "job.yaml", "--wait");
-  expect(job).toMatchObject({ status: 0, stdout: expect.stringMatching(/succeeded +generate .* 2\/2\n$/) as string });
-  expect(readdirSync(home)).not.toContain("pwned");
-  const [id = ""] = readdirSync(join(home, "state/jobs"));
-  expect(readFileSync(join(home, "state/jobs", id, "results.jsonl"), "utf8")).toContain('"text":"w0 w1 w2 "');
-  const text = kitty("generate", "x", "--max-new-tokens", "2");
-  expect(text).toMatchObject({ status: 0, stdout: "w0 w1 \n" });
-  expect(text.stderr).toMatch(/Slurm job \d+ has n[12]/);
-  const status = (): unknown => JSON.parse(kitty("slurm", "status", "--json").stdout);
-  // The allocation is given back; its nodes are tidied up for a moment longer.
-  await expect.poll(status, { timeout: 20_000 }).toMatchObject({ cluster: "testbed", submissions: [] });
-  const refused = kitty("job", "submit", "job.yaml", "--runner", "nonsense");
-  expect(refused).toMatchObject({ status: 2, stdout: "" });
-}, 120_000);
+// A home on NFS: its file system cannot share memory between machines, which the store's usual journal needs.
+const STORES = {
+  "the journal for network file systems": "jobs: { journal: delete }\nslurm: { container: none }",
+  "the store on a disk of this machine": "jobs: { folder: local }\nslurm: { container: none, folder: shared }",
+};
+
+test.for(Object.entries(STORES))(
+  "an ordinary user prints, submits, watches and talks on a cluster, by the built command line: %s",
+  { timeout: 120_000 },
+  async ([, store], { skip }) => {
+    const home = folder();
+    chmodSync(home, 0o755);
+    // The tests' own folder may not be open to others.
+    cpSync(join(ROOT, "test/fixtures/workers"), join(home, "workers"), { recursive: true });
+    const worker = join(home, "workers/good_worker.py");
+    writeFileSync(join(home, "c.yaml"), `runner: slurm\nworker: { python: ${worker} }\n${store}\n`);
+    writeFileSync(
+      join(home, "job.yaml"),
+      "kind: generate\nname: it's $(touch pwned)\nparams: { prompts: [a, b], maxNewTokens: 3 }\n",
+    );
+    spawnSync("chown", ["-R", USER, home]);
+    const problem = userProblem(home);
+    skip(problem !== undefined, problem);
+    const kitty = (...args: string[]) =>
+      asUser(home, [process.execPath, join(ROOT, "dist/cli/main.js"), ...args, "-c", "c.yaml"]);
+    const script = kitty("slurm", "script", "job.yaml");
+    expect(script).toMatchObject({ status: 0, stderr: "" });
+    expect(script.stdout).toMatch(/^#!\/bin\/bash\n#SBATCH --job-name=kitty-kv-NAME\n/);
+    expect(script.stdout).not.toContain("touch pwned");
+    expect(spawnSync("bash", ["-n"], { input: script.stdout }).status).toBe(0);
+    const job = kitty("job", "submit", "job.yaml", "--wait");
+    expect(job).toMatchObject({ status: 0, stdout: expect.stringMatching(/succeeded +generate .* 2\/2\n$/) as string });
+    expect(readdirSync(home)).not.toContain("pwned");
+    expect(existsSync(join(home, "local"))).toBe(store.includes("local"));
+    const shared = existsSync(join(home, "shared")) ? join(home, "shared/jobs") : join(home, "state/jobs");
+    const [id = ""] = readdirSync(shared);
+    expect(readFileSync(join(shared, id, "results.jsonl"), "utf8")).toContain('"text":"w0 w1 w2 "');
+    const text = kitty("generate", "x", "--max-new-tokens", "2");
+    expect(text).toMatchObject({ status: 0, stdout: "w0 w1 \n" });
+    expect(text.stderr).toMatch(/Slurm job \d+ has n[12]/);
+    const status = (): unknown => JSON.parse(kitty("slurm", "status", "--json").stdout);
+    // The allocation is given back; its nodes are tidied up for a moment longer.
+    await expect.poll(status, { timeout: 20_000 }).toMatchObject({ cluster: "testbed", submissions: [] });
+    const refused = kitty("job", "submit", "job.yaml", "--runner", "nonsense");
+    expect(refused).toMatchObject({ status: 2, stdout: "" });
+  },
+);

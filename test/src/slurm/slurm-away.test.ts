@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test, vi, type TestContext } from "vitest";
 import { Kitty } from "../../../src/index.js";
-import { folder, generate, runningAfter, slow, slurmConfig } from "./slurm-config.js";
+import { folder, generate, jobNumber, runningAfter, slow, slurmConfig } from "./slurm-config.js";
 import { testCluster } from "./test-cluster.js";
 
 // What is away for a while, and comes back: the shared folder, the controller, sbatch's answer.
@@ -157,6 +157,42 @@ test("slurmctld that is away for a minute while jobs run and are submitted costs
   cluster.command("start-ctld");
   expect(await waiting.result()).toMatchObject({ figures: { prompts: 1 } });
   expect(await longer.result()).toMatchObject({ figures: { prompts: 160, failed: 0 } });
+}, 240_000);
+
+test("a controller that lost its state, and gives the job's number to another one, is not believed: the job is submitted again", async ({
+  expect,
+  skip,
+}) => {
+  skip(cluster.problem !== undefined, cluster.problem);
+  const path = folder();
+  const config = slurmConfig(path);
+  let id: string;
+  let number: string;
+  {
+    await using kitty = await Kitty.start({ config });
+    const job = await kitty.jobs.submit(slow(20));
+    await runningAfter(expect, job, 1);
+    ({ id } = job);
+    number = await jobNumber(job);
+  }
+  cluster.command("stop-ctld");
+  cluster.command("kill-node", "n1");
+  rmSync(join(cluster.folder, "ctld"), { recursive: true });
+  mkdirSync(join(cluster.folder, "ctld"));
+  cluster.command("start-ctld");
+  cluster.command("start-node", "n1");
+  await expect.poll(() => cluster.run("sinfo", "-h", "-p", "debug", "-o", "%T").trim(), POLL).toMatch(/idle|mixed/);
+  const other = ["--parsable", "--output=/dev/null", "--wrap=sleep 100"];
+  let taken = "";
+  while (taken !== number) taken = cluster.run("sbatch", ...other).trim();
+  await using kitty = await Kitty.start({ config });
+  const job = await kitty.jobs.get(id);
+  cluster.run("scancel", "--user=root", "--name=wrap", "--state=PENDING");
+  expect(await job.result()).toMatchObject({ figures: { prompts: 20, succeeded: 20 } });
+  expect((await job.logs()).text).toMatch(
+    /Slurm does not know it any more.*submitting it again[^]*20 prompts, [1-9]\d* of them done before/,
+  );
+  cluster.run("scancel", "--user=root", "--name=wrap");
 }, 240_000);
 
 test("sbatch that says it timed out although the job was queued does not queue it twice", async ({

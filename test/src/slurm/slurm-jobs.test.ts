@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { Kitty, type Job } from "../../../src/index.js";
@@ -38,6 +38,36 @@ test("a sweep becomes one array over several nodes, with no more tasks at once t
   const logs = await Promise.all(children.map(async ({ id }) => (await (await kitty.jobs.get(id)).logs()).text));
   expect(new Set(logs.map((text) => /begins on (n\d)/.exec(text)?.[1])).size).toBeGreaterThan(1);
 });
+
+test("folders, names and texts may have spaces, quotes, newlines and any letter; nothing of them is interpreted", async ({
+  skip,
+}) => {
+  skip(cluster.problem !== undefined, cluster.problem);
+  const path = join(folder(), `it's "a" folder, $(touch pwned) #1; *[x]{y} ~ ü漢`);
+  mkdirSync(path);
+  const config = slurmConfig(path, { arrayParallel: 2 });
+  await using kitty = await Kitty.start({ config });
+  const name = `a\n#SBATCH --partition=nope\n'; touch pwned; "$(touch pwned)" \`touch pwned\` ü漢`;
+  const jobs = await kitty.jobs.submitMany([
+    { ...generate([name, "$HOME\n'"]), name },
+    { ...generate(["x"]), name: " " },
+  ]);
+  for (const job of jobs) expect((await job.result()).figures).toMatchObject({ failed: 0 });
+  expect(readdirSync(path, { recursive: true }).filter((file) => file.toString().includes("pwned"))).toEqual([]);
+  expect(existsSync("pwned")).toBe(false);
+});
+
+test.for(["two\nlines", "100%j", "back\\slash"])(
+  "a shared folder with the name %j, which Slurm would not find, is refused when a job is submitted",
+  async (name, { skip }) => {
+    skip(cluster.problem !== undefined, cluster.problem);
+    const path = join(folder(), name);
+    mkdirSync(path);
+    await using kitty = await Kitty.start({ config: slurmConfig(path) });
+    await expect(kitty.jobs.submit(generate(["x"]))).rejects.toMatchObject({ code: "invalid_directive" });
+    expect(cluster.run("squeue", "-h", "-o", "%j")).toBe("");
+  },
+);
 
 function taskOf(path: string, id: string): { batch: string; index: number; folder: string; job: Job } {
   return JSON.parse(readFileSync(join(path, "jobs", id, "slurm", "task.json"), "utf8")) as never;
