@@ -69,6 +69,7 @@ export const PYTHON_FOLDERS = {
 
 export const PYTHON_PACKAGES = {
   transformers: ["hf"],
+  datasets: ["eval"],
   lm_eval: ["eval"],
 };
 
