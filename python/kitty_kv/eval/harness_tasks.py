@@ -90,6 +90,10 @@ def load_tasks(names: Sequence[str], options: HarnessOptions, *, only_data: bool
     for name in names:
         if name not in found:
             found.update(_load(name, manager, options))
+    # A group's file may say it of a task whose own file does not.
+    unseen = [each.name for each in found.values() if getattr(each.task, "UNSAFE_CODE", False)]
+    if unseen and not only_data:
+        allow_code(unseen[0])
     return list(found.values())
 
 

@@ -207,6 +207,10 @@ def test_a_question_counts_once_in_intervals_and_tests_however_often_it_was_aske
     # Of two questions both were answered worse, half the time each.
     assert (kitty["againstFp16"]["lost"], kitty["againstFp16"]["won"]) == (2, 0)
     assert kitty["againstFp16"]["mcnemarP"] == 0.5
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**run, "harness": {"version": "0.4.13", "repeats": 2}}))
+    text = as_markdown(build(read_sources([folder]), "today").blocks)
+    assert "lm\\_eval 0.4.13" in text and "--limit=2 --lengths=512 --seed=0 --model=m --repeats=2" in text
     (row,) = [row for row in task_rows(comparison) if row["preset"] == "kitty"]
     assert (row["items"], row["questions"], row["length"]) == (4, 2, None)
 

@@ -87,6 +87,8 @@ def _evaluation(
     where = sorted({str(found["hardware"]) for found in comparison.environments if "hardware" in found})
     hardware = ", ".join(where) or str(run.get("device", "unknown hardware"))
     versions = ", ".join(f"{name} {run.get(key, '?')}" for name, key in (("kitty-kv", "kittyKv"), ("torch", "torch")))
+    if isinstance(run.get("harness"), dict):
+        versions += f", lm_eval {run['harness'].get('version', '?')}"
     seeds = ", ".join(map(str, comparison.seeds))
     blocks: list[Block] = [
         Heading(f"Accuracy of {run.get('model', '?')}"),
@@ -117,7 +119,7 @@ _PRESET_WORDS = (
     f"bits: of a number in the cache, in the longest questions; right: answers that are exactly so, all tasks together, with "
     f"their 95% interval after Wilson; accuracy - {BASELINE}: on the same questions, with a 95% interval from 4000 resamples of "
     f"them; lost, won: answers that only {BASELINE} or only this preset got right; p: McNemar's exact test of these, after Holm "
-    "for all presets."
+    "for all presets. Intervals and tests count a question once, however often it was asked."
 )
 _TASK_HEAD = (
     "task",

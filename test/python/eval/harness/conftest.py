@@ -60,6 +60,9 @@ def tasks(tmp_path) -> pathlib.Path:
         (folder / f"{name}.yaml").write_text(f"task: kitty_{name}\n{common}{body}")
     (folder / "group.yaml").write_text("group: kitty_all\ntask: [kitty_choose, kitty_roll, kitty_write]\n")
     (folder / "unsafe.yaml").write_text("group: kitty_unsafe\ntask: [kitty_choose, kitty_code]\n")
+    (folder / "hidden.yaml").write_text(
+        "group: kitty_hidden\ntask: [{task: kitty_roll}, {task: kitty_write, unsafe_code: true}]\n"
+    )
     return folder
 
 

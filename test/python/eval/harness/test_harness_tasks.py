@@ -102,6 +102,7 @@ def test_repeats_sample_with_seeds_of_their_own_the_same_for_every_run(tasks, tm
         ("kitty_gone", [], 1, "python -m kitty_kv.eval.fetch --tasks kitty_gone"),
         ("kitty_code", [], 1, "which is done inside a container only"),
         ("kitty_unsafe", [], 1, "Cannot run kitty_code here"),
+        ("kitty_hidden", [], 1, "which is done inside a container only"),
         ("kitty_all", ["--include-path", "/no/such"], 2, "there is no such folder"),
         ("kitty_all", ["--repeats", "0"], 2, "want a whole number >= 1, got '0'"),
         ("kitty_all", ["--text", "/no/such"], 2, "Cannot read the text"),
