@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { userInfo } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { apptainerProgram } from "../apptainer/apptainer.js";
 import type { Config } from "../config/schema.js";
@@ -10,7 +10,7 @@ import { quoteForShell } from "../slurm/quote.js";
 import { SlurmError } from "../slurm/run-slurm.js";
 import { sbatch } from "../slurm/sbatch.js";
 import { scancel } from "../slurm/scancel.js";
-import { squeue } from "../slurm/squeue.js";
+import { squeue, type KnownJob } from "../slurm/squeue.js";
 import { findPython } from "./find-python.js";
 import { packageRoot } from "./package-root.js";
 import { writeWhole } from "./slurm-files.js";
@@ -18,6 +18,8 @@ import { nodeConfig, sharedFolder } from "./slurm-node-config.js";
 import { needsOf, programFile } from "./slurm-request.js";
 
 const LOOK_MS = 200;
+// What Slurm puts into a signal's place; see describeExit.
+const NO_FOLDER_SIGNAL = 53;
 // Most answer sooner.
 const FIRST_LOOK_AT_SLURM_MS = 3000;
 const LOOK_AT_SLURM_MS = 2000;
@@ -65,17 +67,18 @@ async function waitForAnswer(folder: string, jobId: string, timeoutMs: number): 
     await sleep(LOOK_MS);
     if (performance.now() < nextLook) continue;
     nextLook = performance.now() + LOOK_AT_SLURM_MS;
-    const blind = await blindNode(jobId);
-    if (blind !== undefined && !readdirSync(folder).includes("answer")) return { node: blind, missing: [folder] };
+    const failed = await failedJob(jobId);
+    if (failed === undefined || readdirSync(folder).includes("answer")) continue;
+    if (failed.exit?.signal === NO_FOLDER_SIGNAL) return { node: failed.nodes, missing: [dirname(folder)] };
+    // The site's own lines may fail as well, which the job itself will say.
+    break;
   }
   return { node: null, missing: [] };
 }
 
-/** The node where the job failed before it could say anything. */
-async function blindNode(jobId: string): Promise<string | undefined> {
+async function failedJob(jobId: string): Promise<KnownJob | undefined> {
   const jobs = await squeue(userInfo().username, "try a compute node").catch(ignoreSlurm);
-  const job = jobs?.find(({ id }) => id === jobId);
-  return job?.state.end === "failed" ? (job.nodes ?? "") : undefined;
+  return jobs?.find(({ id, state }) => id === jobId && state.end === "failed");
 }
 
 /** Slurm that does not answer now says nothing about nodes. */

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { Config } from "../../config/schema.js";
 import { parseJobSpec, type JobSpec } from "../../job/job-spec.js";
+import { BATCH_FILES } from "../../runner/slurm-files.js";
 import { sharedFolder } from "../../runner/slurm-node-config.js";
 import { needsOf, taskScript, waitsInSlurm, type Needs } from "../../runner/slurm-request.js";
 import { singleJobs } from "./check-job.js";
@@ -22,7 +23,8 @@ export function previewSlurm(input: unknown, config: Config): SlurmPreview[] {
   const folder = join(sharedFolder(config), "slurm", "NAME");
   return groups.map(({ needs, count }) => {
     const array = count === 1 ? undefined : { count, parallel: config.slurm.arrayParallel };
-    const named = { name: "kitty-kv-NAME", comment: "kitty-kv NAME", folder, outputFile: "out.txt" };
+    const outputFile = array === undefined ? BATCH_FILES.output : BATCH_FILES.arrayOutput;
+    const named = { name: "kitty-kv-NAME", comment: "kitty-kv-NAME", folder, outputFile };
     const placed = { ...named, array, dependency: dependencyOf(spec, config.slurm) };
     return { script: taskScript(config.slurm, needs, { ...placed, isRequeued: true }), tasks: count };
   });

@@ -2,6 +2,7 @@ import { dirname, join } from "node:path";
 import type { Config } from "../../config/schema.js";
 import type { SweepParams } from "../../job/job-params.js";
 import { expandSweep } from "../../job/sweep.js";
+import type { JobSpec } from "../../job/job-spec.js";
 import { isTerminal } from "../../job/job-state.js";
 import type { Job } from "../../job/job.js";
 import { KittyError } from "../../errors.js";
@@ -23,8 +24,7 @@ export function sweepExecutor(
     const combinations = expandSweep(job.spec.params as SweepParams);
     const children = store.insert(
       combinations.map(({ spec }, index) => ({
-        // On a cluster the children themselves wait, in Slurm.
-        spec: { ...checkOne(spec, config), ...(config.runner === "slurm" ? { dependsOn: job.spec.dependsOn } : {}) },
+        spec: config.runner === "slurm" ? waiting(checkOne(spec, config), job.spec) : checkOne(spec, config),
         parent: job.id,
         idempotencyKey: `${job.id}/${String(index)}`,
       })),
@@ -50,6 +50,11 @@ export function sweepExecutor(
     const reports = isMeasured ? await reportOn(ended, config, { folder, signal, log }) : [];
     return { figures: { children: rows }, files: [FILE, ...reports] };
   };
+}
+
+/** On a cluster the children themselves wait, in Slurm. */
+function waiting(child: JobSpec, sweep: JobSpec): JobSpec {
+  return { ...child, dependsOn: [...new Set([...child.dependsOn, ...sweep.dependsOn])] };
 }
 
 /** One report about all children; of evaluations it pairs the presets by their questions. */

@@ -97,6 +97,9 @@ test("the preview of a job that depends on others has the dependency, unless the
     "#SBATCH --dependency=afterok:NUMBER_OF_j1:NUMBER_OF_j2\n#SBATCH --kill-on-invalid-dep=yes\n",
   );
   expect(preview(["--dependency"])).not.toMatch(/dep/);
+  const sweep = { kind: "sweep", params: { base: spec, matrix: { preset: ["kitty", "fp16"] } } };
+  const array = previewSlurm(sweep, resolveConfig({ slurm: { container: "none" } }))[0]?.script;
+  expect(array).toMatch(/--output=out-%a.txt\n[^]*--array=0-1\n/);
 });
 
 test("a job's own resources and priority go before the configuration's", () => {

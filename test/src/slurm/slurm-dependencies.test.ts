@@ -97,8 +97,8 @@ test("a job that is cancelled ends those in Slurm that need it", async ({ skip }
 test("a job that is tried again takes those with it that need it", async ({ skip }) => {
   skip(cluster.problem !== undefined, cluster.problem);
   const path = folder();
-  // The first script that runs ends with nothing done.
-  const setup = [`if mkdir '${path}/first' 2>/dev/null; then sleep 3; exit 3; fi`];
+  // The first job's script ends with nothing done.
+  const setup = [`if [[ $SLURM_JOB_NAME != *probe* ]] && mkdir '${path}/first' 2>/dev/null; then sleep 3; exit 3; fi`];
   await using kitty = await Kitty.start({ config: slurmConfig(path, { setup }) });
   const first = await kitty.jobs.submit({ ...generate(["x"]), retry: { backoffMs: 0 } });
   const second = await kitty.jobs.submit({ ...generate(["y"]), dependsOn: [first.id] });
@@ -114,13 +114,18 @@ test("a sweep after a sweep is one array after another, and pairs wait for their
   await using kitty = await Kitty.start({ config: slurmConfig(path) });
   const params = { base: slow(6), matrix: { maxNewTokens: [1, 2, 3] } };
   const before = await kitty.jobs.submit({ kind: "sweep", params });
-  const after = await kitty.jobs.submit({ kind: "sweep", params, dependsOn: [before.id] });
+  const also = await kitty.jobs.submit(generate(["x"]));
+  const base = { ...params.base, dependsOn: [also.id] };
+  const after = await kitty.jobs.submit({ kind: "sweep", params: { ...params, base }, dependsOn: [before.id] });
   const singles = await kitty.jobs.submitMany([1, 2, 3].map(() => ({ ...slow(6), resources: { cpus: 2 } })));
   const pairs = await kitty.jobs.submitMany(singles.map(({ id }) => ({ ...generate(["x"]), dependsOn: [id] })));
   const [first, second] = [await before.result(), await after.result()].map(({ figures }) => idsOf(figures));
   const arrayOf = (id: string): string =>
     (JSON.parse(readFileSync(join(taskOf(path, id).folder, "submission.json"), "utf8")) as { jobId: string }).jobId;
-  expect(scriptOf(path, second?.[0] ?? "")).toContain(`#SBATCH --dependency=afterok:${arrayOf(first?.[0] ?? "")}\n`);
+  expect(scriptOf(path, second?.[0] ?? "")).toMatch(
+    new RegExp(`--dependency=afterok:(\\d+:)?${arrayOf(first?.[0] ?? "")}(:\\d+)?\n`),
+  );
+  expect((await kitty.jobs.get(second?.[0] ?? "")).job.spec.dependsOn).toEqual([also.id, before.id]);
   for (const job of pairs) expect(await job.wait()).toMatchObject({ state: "succeeded" });
   const [single, pair] = [singles[0]?.id ?? "", pairs[0]?.id ?? ""];
   expect(scriptOf(path, pair)).toContain(`#SBATCH --dependency=aftercorr:${arrayOf(single)}\n`);

@@ -18,11 +18,11 @@ function whyNoOwnView(): string | undefined {
 }
 
 /** `kitty-kv job submit --wait` as on a login node with a disk of its own, on which the image is. */
-function submitFromOwnDisk(path: string) {
+function submitFromOwnDisk(path: string, slurm: ConfigInput["slurm"] = { container: "apptainer" }) {
   const disk = join(path, "disk");
   mkdirSync(disk);
   const apptainer = { image: join(disk, "kitty.sif"), overlay: join(disk, "kitty.img") };
-  const config: ConfigInput = { ...slurmConfig(join(path, "state"), { container: "apptainer" }), apptainer };
+  const config: ConfigInput = { ...slurmConfig(join(path, "state"), slurm), apptainer };
   writeFileSync(join(path, "c.json"), JSON.stringify(config));
   writeFileSync(join(path, "job.json"), JSON.stringify(generate(["x"])));
   const steps = `mount -t tmpfs tmpfs "$1" && touch "$1/kitty.sif" "$1/kitty.img" && shift && exec "$@"`;
@@ -69,6 +69,24 @@ test("where no node is free to look, the job is submitted and ends at once with 
   expect(code).toBe(1);
   await expect.poll(() => cluster.run("squeue", "-h"), POLL).toBe("");
 });
+
+test("a shared folder that compute nodes do not see is refused, and lines of the site's own that fail are not taken for it", async ({
+  skip,
+}) => {
+  skip(cluster.problem !== undefined, cluster.problem);
+  const problem = whyNoOwnView();
+  skip(problem !== undefined, problem);
+  const path = folder();
+  const { code, said } = await endOf(submitFromOwnDisk(path, { folder: join(path, "disk/shared"), container: "none" }));
+  expect(said).toMatch(
+    /the compute node n[12] does not have \S+\/disk\/shared\/slurm; put it where compute nodes see it/,
+  );
+  expect(code).toBe(2);
+  const setup = ["exit 9"];
+  await using kitty = await Kitty.start({ config: slurmConfig(folder(), { setup }) });
+  const job = await kitty.jobs.submit({ ...generate(["x"]), retry: { maxAttempts: 1 } });
+  expect(await job.wait()).toMatchObject({ state: "failed", error: { code: "slurm_job_failed" } });
+}, 120_000);
 
 test("what nodes see is tried once, by whichever process", async ({ skip }) => {
   skip(cluster.problem !== undefined, cluster.problem);
