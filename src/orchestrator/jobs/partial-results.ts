@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fdatasyncSync, ftruncateSync, openSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readFileSync } from "node:fs";
 import { KittyError } from "../../errors.js";
 import { writeAll, writing, type JobFolder } from "./job-folder.js";
 
@@ -51,8 +51,15 @@ export class PartialResults {
 
   #write(line: object): void {
     writing("write", this.#path, () => {
-      writeAll(this.#file, `${JSON.stringify(line)}\n`);
-      fdatasyncSync(this.#file);
+      const { size } = fstatSync(this.#file);
+      try {
+        writeAll(this.#file, `${JSON.stringify(line)}\n`);
+        fdatasyncSync(this.#file);
+      } catch (error) {
+        // The part that did fit would only keep the disk full.
+        ftruncateSync(this.#file, size);
+        throw error;
+      }
     });
   }
 }

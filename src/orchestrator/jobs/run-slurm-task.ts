@@ -96,9 +96,15 @@ async function runHere(
   );
   const signal = AbortSignal.any([signals.timeIsNearlyOver, signals.mustEnd]);
   const options = { folder, signal, log, patienceMs };
-  const exitCode = await whileFolderMayReturn(options, () => attempt(task, folder, signals, starts));
-  if (exitCode !== FOLDER_EXIT_CODE || !signal.aborted) return exitCode;
-  return signals.mustEnd.aborted ? TERMINATED_EXIT_CODE : INTERRUPTED_EXIT_CODE;
+  try {
+    const exitCode = await whileFolderMayReturn(options, () => attempt(task, folder, signals, starts));
+    if (exitCode !== FOLDER_EXIT_CODE || !signal.aborted) return exitCode;
+    return signals.mustEnd.aborted ? TERMINATED_EXIT_CODE : INTERRUPTED_EXIT_CODE;
+  } catch (error) {
+    // It takes small files, and never the results.
+    if (isOfSharedFolder(error)) return leave(task, folder, failedBy(error));
+    throw error;
+  }
 }
 
 async function attempt(task: TaskFile, folder: string, signals: SlurmTaskSignals, starts: Starts): Promise<number> {
@@ -117,14 +123,18 @@ async function attempt(task: TaskFile, folder: string, signals: SlurmTaskSignals
       return INTERRUPTED_EXIT_CODE;
     }
     if (isOfSharedFolder(error)) throw error;
-    const failure = toJobError(error);
-    return leave(task, folder, { kind: "failed", error: { ...failure, details: { ...failure.details } } });
+    return leave(task, folder, failedBy(error));
   }
 }
 
 function leave(task: TaskFile, folder: string, outcome: TaskOutcome): number {
   writeOutcome(folder, task, outcome);
   return exitCodeOf(outcome);
+}
+
+function failedBy(error: unknown): TaskOutcome {
+  const failure = toJobError(error);
+  return { kind: "failed", error: { ...failure, details: { ...failure.details } } };
 }
 
 /** Slurm starts those that wait for this task when it ends with 0. */

@@ -115,6 +115,25 @@ test.concurrent(
   240_000,
 );
 
+test.concurrent(
+  "a shared folder that never has space for the results fails the job with what to do",
+  async (context) => {
+    const { expect, skip, onTestFinished } = context;
+    skip(cluster.problem !== undefined, cluster.problem);
+    const shared = mounted(context, "1m");
+    await using kitty = await Kitty.start({ config: slurmConfig(folder(onTestFinished), { folder: shared }) });
+    // Some 200 KiB are left, of which a text of 300 takes more.
+    spawnSync("dd", ["if=/dev/zero", `of=${join(shared, "fill")}`, "bs=1k", "count=800"]);
+    const job = await kitty.jobs.submit({ ...generate(["x"], 50_000), retry: { maxAttempts: 1 } });
+    expect(await job.wait()).toMatchObject({
+      state: "failed",
+      error: { code: "disk_full", message: expect.stringMatching(/disk is full.*free some space/) as string },
+    });
+    expect((await job.logs()).text.match(/waiting until it can be written/g)).toHaveLength(3);
+  },
+  240_000,
+);
+
 test("a log that cannot be read keeps nobody from hearing how the job ended", async ({ expect, skip }) => {
   skip(cluster.problem !== undefined, cluster.problem);
   const path = folder();
