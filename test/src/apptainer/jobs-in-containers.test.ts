@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, expect, onTestFinished, test } from "vitest";
 import { Kitty, LocalJobService, overlayStatus, resolveConfig, type ConfigInput } from "../../../src/index.js";
 import { temporaryFolder } from "../../scripts/temporary-folder.js";
+import { listInstances, removeOrphans } from "../../../src/apptainer/list-instances.js";
 import { instanceHome } from "./test-overlay.js";
 
 const RUNNER = fileURLToPath(new URL("../../fixtures/container-runner.ts", import.meta.url));
@@ -94,4 +95,7 @@ test("what runs in a container ends when its job is cancelled, and when its orch
   orchestrator.kill("SIGKILL");
   await once(orchestrator, "exit");
   await expect.poll(() => processesWith(name), runs).toEqual([]);
+  // The instance that stood ready for its sessions is nobody's now, and goes with whoever comes next.
+  await removeOrphans();
+  expect(await listInstances()).toEqual([]);
 }, 240_000);
