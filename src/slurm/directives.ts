@@ -95,11 +95,19 @@ function checkFolder(folder: string): string {
   );
 }
 
-/** Where half of the time is less, the job is told then: it should not be told before it has begun. */
+// Slurm looks at time limits this often, and tells whoever would be told before its next look.
+const SLURM_LOOKS_S = 30;
+// To save what there is takes seconds.
+const SHORTEST_WARNING_S = 15;
+
+/**
+ * A job with a short limit is told later, so that about half of its time is left to work in: one that is told as soon as it
+ * has begun would go back into the queue again and again and get nowhere.
+ */
 function signalOf({ signalSeconds, timeLimitMinutes }: SlurmRequest): string | null {
   if (signalSeconds === null) return null;
   const halfS = Math.floor((Math.max(1, Math.ceil(timeLimitMinutes ?? Infinity)) * 60) / 2);
-  return `B:USR1@${String(Math.min(signalSeconds, halfS))}`;
+  return `B:USR1@${String(Math.min(signalSeconds, Math.max(SHORTEST_WARNING_S, halfS - SLURM_LOOKS_S)))}`;
 }
 
 /** An extra option goes in as it is written, one a line. */

@@ -89,6 +89,17 @@ test("every directive can be suppressed, and what a site adds comes last", () =>
   expect(taskScript(none, needsOf(none), { ...placed, array: { count: 7, parallel: 3 } })).not.toContain("#SBATCH");
 });
 
+test.each([
+  [1, 15],
+  [2, 30],
+  [4, 90],
+  [5, 120],
+  [60, 120],
+])("with a limit of %d minutes a job is told %d seconds before it", (minutes, seconds) => {
+  const { slurm } = resolveConfig({ slurm: { timeLimitMinutes: minutes } });
+  expect(taskScript(slurm, needsOf(slurm), placed)).toContain(`#SBATCH --signal=B:USR1@${String(seconds)}\n`);
+});
+
 test("the preview of a job that depends on others has the dependency, unless the site refuses it", () => {
   const spec = { kind: "generate", params: { prompts: ["x"] }, dependsOn: ["j1", "j2"] };
   const preview = (suppress: string[]) =>

@@ -151,5 +151,5 @@ test.concurrent(
       /its time is nearly over[^]*start 2\n[^]*70 prompts, [1-9]\d* of them done before/,
     );
   },
-  600_000,
+  300_000,
 );
